@@ -1,0 +1,241 @@
+"""The closed set of facts the journal keeps: past tense, frozen, aware UTC, small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from decimal import Decimal
+
+from bn_ml.domain.market import Symbol, iso
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened at an instant."""
+
+    at: datetime
+
+    @property
+    def kind(self) -> str:
+        """The name of the fact."""
+        return type(self).__name__
+
+    def payload(self) -> dict[str, object]:
+        """Give the fields as plain values, in declared order, without the instant."""
+        return {item.name: _plain(getattr(self, item.name)) for item in fields(self) if item.name != "at"}
+
+
+@dataclass(frozen=True, slots=True)
+class CycleStarted(Event):
+    """A turn of the loop began."""
+
+    cycle: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFinished(Event):
+    """A scan ended; `funnel` counts symbols per reason code."""
+
+    cycle: int
+    symbols: int
+    opportunities: int
+    funnel: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RiskRefused(Event):
+    """Risk refused an entry."""
+
+    symbol: Symbol
+    rule: str
+    value: float
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class EntryApproved(Event):
+    """Risk approved an entry."""
+
+    symbol: Symbol
+    size_quote: Decimal
+    binding: str
+    confidence: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class OrderSent(Event):
+    """An intent was committed and is about to be sent."""
+
+    symbol: Symbol
+    client_id: str
+    side: str
+    type: str
+    quantity: Decimal
+    purpose: str
+    limit_price: Decimal | None
+    stop_price: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRejected(Event):
+    """The exchange definitively refused an order."""
+
+    symbol: Symbol
+    client_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderOutcomeUnknown(Event):
+    """Nobody can say yet whether an order was placed."""
+
+    symbol: Symbol
+    client_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFinished(Event):
+    """An order reached a terminal state."""
+
+    symbol: Symbol
+    client_id: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFilled(Event):
+    """One trade of one of our orders was booked."""
+
+    symbol: Symbol
+    client_id: str
+    trade_id: str
+    side: str
+    price: Decimal
+    quantity: Decimal
+    fee: Decimal
+    fee_asset: str
+
+
+@dataclass(frozen=True, slots=True)
+class PositionOpened(Event):
+    """Something is held."""
+
+    symbol: Symbol
+    position_id: str
+    quantity: Decimal
+    entry_price: Decimal
+    stop: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class PositionProtected(Event):
+    """Every tranche of a position has its stop resting on the exchange."""
+
+    symbol: Symbol
+    position_id: str
+    tranches: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopMoved(Event):
+    """A stop was raised."""
+
+    symbol: Symbol
+    position_id: str
+    old_stop: Decimal
+    new_stop: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class LegTaken(Event):
+    """A part of a position was sold."""
+
+    symbol: Symbol
+    position_id: str
+    reason: str
+    quantity: Decimal
+    price: Decimal
+    pnl_quote: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class PositionClosed(Event):
+    """Nothing is held any more but possibly dust."""
+
+    symbol: Symbol
+    position_id: str
+    reason: str
+    pnl_quote: Decimal
+    held_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerTripped(Event):
+    """A rule that stops all entries began to."""
+
+    breaker: str
+    value: float
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerCleared(Event):
+    """A rule that stopped all entries ended."""
+
+    breaker: str
+
+
+@dataclass(frozen=True, slots=True)
+class ControlChanged(Event):
+    """The control state was committed anew."""
+
+    state: str
+    reason: str
+    set_by: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class BundleAdopted(Event):
+    """A verified bundle began to serve."""
+
+    symbol: Symbol
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class BundleRefused(Event):
+    """A bundle did not verify and does not serve."""
+
+    symbol: Symbol
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CycleFailed(Event):
+    """An unexpected error ended a cycle without further entries."""
+
+    cycle: int
+    stage: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class CycleFinished(Event):
+    """A turn of the loop ended."""
+
+    cycle: int
+    equity: Decimal
+    open_positions: int
+    opened: int
+    closed: int
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return format(value.normalize(), "f")
+    if isinstance(value, datetime):
+        return iso(value)
+    return value

@@ -1,0 +1,81 @@
+"""The doors between the deciders and the world, as Protocols over domain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from bn_ml.domain.account import Balance
+from bn_ml.domain.events import Event
+from bn_ml.domain.market import Bar, MarketRules, Quote, Symbol
+from bn_ml.domain.orders import OrderIntent, OrderReport
+from bn_ml.domain.signals import ScanReport
+
+
+class Clock(Protocol):
+    """The only reader of time. Instants are aware UTC."""
+
+    def now(self) -> datetime:
+        """Give the present instant."""
+
+    def sleep_until(self, instant: datetime) -> None:
+        """Return at `instant` or later; returns at once when it has passed."""
+
+    def monotonic(self) -> float:
+        """Give seconds that never run backwards, for measuring durations of real work."""
+
+
+class MarketView(Protocol):
+    """What the trader may know of the market. Raises `MarketDataError` when it cannot be known."""
+
+    def quote(self, symbol: Symbol) -> Quote:
+        """Give the newest quote; its `at` says when it was true."""
+
+    def path(self, symbol: Symbol, since: datetime, until: datetime) -> Sequence[Bar]:
+        """Give the finest closed bars with `since <= open_at` and `close_at <= until`, in time order."""
+
+    def atr_frac(self, symbol: Symbol) -> float:
+        """Give ATR(14) of the base timeframe over the close of the newest closed bar."""
+
+    def rules(self, symbol: Symbol) -> MarketRules:
+        """Give the venue's filters for a symbol."""
+
+
+class Exchange(Protocol):
+    """Where orders go. State-changing calls are sent once and never repeated.
+
+    Raises `Refused` (definitively not placed), `OutcomeUnknown` (may have been placed), `Transient` (a read failed).
+    """
+
+    def balances(self) -> Mapping[str, Balance]:
+        """Give all non-zero balances by asset."""
+
+    def create_order(self, intent: OrderIntent) -> OrderReport:
+        """Place one order; the report holds the fills so far."""
+
+    def create_oco(self, target: OrderIntent, stop: OrderIntent) -> tuple[OrderReport, OrderReport]:
+        """Place a sell OCO of a target above and a stop below the market; both intents share `list_id`."""
+
+    def order_status(self, symbol: Symbol, client_id: str) -> OrderReport | None:
+        """Give the present state and all fills of an order, None when the exchange knows no such order."""
+
+    def cancel_order(self, symbol: Symbol, client_id: str) -> OrderReport | None:
+        """Cancel an order (and the other leg of its list); None when there is no such open order."""
+
+    def open_orders(self) -> Sequence[OrderReport]:
+        """Give all open orders of the account."""
+
+
+class OpportunitySource(Protocol):
+    """Where ranked opportunities come from."""
+
+    def scan(self, now: datetime) -> ScanReport:
+        """Scan the universe once; never raises for a single symbol."""
+
+
+class EventSink(Protocol):
+    """Something that wants to know facts. A sink that fails never disturbs the cycle."""
+
+    def emit(self, event: Event) -> None:
+        """Take notice of a fact."""
