@@ -79,3 +79,10 @@ class EventSink(Protocol):
 
     def emit(self, event: Event) -> None:
         """Take notice of a fact."""
+
+
+class Background(Protocol):
+    """Work that goes on elsewhere (training, hot reload) and is handed over at the start of a cycle."""
+
+    def collect(self, now: datetime) -> Sequence[Event]:
+        """Take over what has finished since the last call and give the facts to journal; never blocks."""

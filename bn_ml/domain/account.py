@@ -89,7 +89,8 @@ class AccountState:
     """The account as of `at`, rebuilt after every fill. Amounts in the quote asset.
 
     `equity` = free and locked quote plus positions at the bid. `exposure` = notional of positions plus what open and
-    unresolved buys may still add. `cooldown_until` holds symbols closed at a loss.
+    unresolved buys may still add. `cooldown_until` holds symbols closed at a loss. `equity_returns` are the changes of
+    equity from one UTC day's opening to the next, oldest first.
     """
 
     at: datetime
@@ -105,6 +106,7 @@ class AccountState:
     symbol_exposure: Mapping[Symbol, Decimal] = field(default_factory=dict)
     cooldown_until: Mapping[Symbol, datetime] = field(default_factory=dict)
     reserved_quote: Decimal = ZERO
+    equity_returns: tuple[float, ...] = ()
 
     @property
     def drawdown_frac(self) -> float:

@@ -23,7 +23,8 @@ class RuleVerdict:
 class RiskDecision:
     """Whether an entry may be made, at what size, and every rule's value and limit.
 
-    `reason` is the code of the first rule that refused. `binding` names the limit that fixed the size.
+    `reason` is the code of the first rule that refused. `binding` names the limit that fixed the size. `reserved_quote`
+    is what the buy may spend at most, fee and price allowance included.
     """
 
     approved: bool
@@ -35,6 +36,7 @@ class RiskDecision:
     target_2: Decimal = ZERO
     planned_loss_quote: Decimal = ZERO
     binding: str = ""
+    reserved_quote: Decimal = ZERO
     verdicts: tuple[RuleVerdict, ...] = ()
 
     def __post_init__(self) -> None:

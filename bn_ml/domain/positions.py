@@ -38,8 +38,9 @@ class ExitReason(Enum):
 class Tranche:
     """A share of a position with its own resting orders.
 
-    `label` is `tp1`, `tp2` or `runner`. `target_price` and `target_client_id` are None for a tranche that only has a
-    stop. `stop_client_id` is empty while no stop rests.
+    `label` is `tp1`, `tp2` or `runner`. `quantity` is what was planned for it and never changes; what is left of it
+    follows from the fills of `client_ids`, every order ever committed for it. `target_price` is None for a tranche
+    that only has a stop. `stop_client_id` is empty while no stop was ever placed.
     """
 
     label: str
@@ -49,6 +50,7 @@ class Tranche:
     target_price: Decimal | None = None
     target_client_id: str = ""
     list_id: str = ""
+    client_ids: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a tranche without quantity or stop."""

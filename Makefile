@@ -1,0 +1,52 @@
+# make paper      the paper bot, until Ctrl-C (ARGS="--once" and the like are passed on)
+# make test       the test suite
+# make check      format, lint, types, import contracts, fast tests
+# make bench      speed against references measured in the same run
+# make verify-replay   months of recorded bars through the real bot, checked
+# make lock       renew the hash-locked requirements
+# make clean      remove the environment and caches (never artifacts/ or models/)
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export OMP_NUM_THREADS := 1
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: paper test check bench verify-replay lock clean install
+
+install: $(READY)
+
+$(READY): requirements-dev.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+paper: $(READY)
+	$(BIN)/bnml-bot --paper --market-data auto $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m "not slow"
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+verify-replay: $(READY)
+	$(BIN)/python -m benchmarks.verify_replay $(ARGS)
+
+lock: $(READY)
+	for out in "requirements.txt" "requirements-dev.txt --extra dev"; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
+	    --no-header --no-annotate --no-build pyproject.toml -o $$out || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

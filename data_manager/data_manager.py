@@ -1,0 +1,188 @@
+"""The one door to the market: bars, quotes and rules from a source, orders to an exchange."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import talib
+
+from bn_ml.clock import SystemClock
+from bn_ml.domain.account import Balance
+from bn_ml.domain.market import Bar, MarketRules, Quote, Symbol, Timeframe, to_ms
+from bn_ml.domain.orders import Side
+from bn_ml.errors import BnMlError, ExchangeError, MarketDataError
+from bn_ml.ports import Clock, Exchange
+from bn_ml.settings import Settings
+from data_manager.bar_cache import BarCache
+from data_manager.bars import Bars
+from data_manager.manual_orders import ManualOrders
+from data_manager.open_source import open_source
+from data_manager.quality import require_fresh
+from data_manager.quarantine import Quarantine
+from data_manager.records import bar_values, ticker
+from data_manager.source import DataSource
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ATR_BARS = 14
+
+
+class BinanceDataManager:
+    """Market data of one source, chosen once, and the orders of one exchange.
+
+    It is the `MarketView` of the trading engine. Bars are closed, cleaned and cached. Methods raise `MarketDataError`
+    with a reason code when a symbol cannot be known, order methods raise `ExchangeError`.
+    """
+
+    def __init__(
+        self,
+        config: Settings | Mapping[str, object],
+        source: DataSource | None = None,
+        exchange: Exchange | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Take the settings (or a partial mapping); without a source the one the settings name is opened."""
+        self.settings = config if isinstance(config, Settings) else Settings.from_mapping(config)
+        self.clock: Clock = clock or SystemClock()
+        mode = self.settings.data.paper_market_data_mode if self.settings.environment == "paper" else "live"
+        self.source = source or open_source(self.settings, self.clock, mode)
+        self._orders = ManualOrders(exchange, self.clock)
+        self._cache = BarCache(self.source)
+        self._quarantine = Quarantine()
+        self._atr: dict[Symbol, tuple[int, float]] = {}
+        self._lock = threading.Lock()
+
+    def symbols(self) -> tuple[Symbol, ...]:
+        """Give the configured symbols without the excluded ones, in configured order."""
+        excluded = {Symbol(name) for name in self.settings.universe.exclude}
+        listed = (Symbol(name) for name in self.settings.universe.training_symbols)
+        return tuple(symbol for symbol in dict.fromkeys(listed) if symbol not in excluded)
+
+    def bars(self, symbol: Symbol, timeframe: Timeframe, count: int) -> Bars:
+        """Give the newest `count` closed bars, fewer only where no more exist."""
+        now = self.clock.now()
+        self._quarantine.admit(symbol, now)
+        try:
+            found = self._cache.bars(symbol, timeframe, count, to_ms(now))
+            if not len(found):
+                raise MarketDataError(f"{symbol} {timeframe.value}: no bars", "data_unavailable")
+        except (MarketDataError, ExchangeError) as error:
+            self._quarantine.failed(symbol, now, str(error))
+            raise _unavailable(symbol, error) from error
+        self._quarantine.succeeded(symbol)
+        return found
+
+    def fresh_bars(self, symbol: Symbol, timeframe: Timeframe, count: int, *, minimum: int = 1) -> Bars:
+        """Give bars fit to decide on; raises `too_few_bars`, `data_stale` or `data_gap` otherwise."""
+        found = self.bars(symbol, timeframe, count)
+        require_fresh(found, self.clock.now(), self.settings.data, minimum=minimum)
+        return found
+
+    def history(self, symbol: Symbol, timeframe: Timeframe, start_ms: int, end_ms: int) -> Bars:
+        """Give closed bars with `start_ms <= open_time < end_ms`."""
+        try:
+            return self.source.bars(symbol, timeframe, start_ms, end_ms)
+        except ExchangeError as error:
+            raise _unavailable(symbol, error) from error
+
+    def prefetch(
+        self, symbols: Iterable[Symbol], timeframes: Sequence[Timeframe], count: int
+    ) -> dict[Symbol, MarketDataError]:
+        """Bring the cache up to date, several requests at once; gives the symbols that failed."""
+        wanted = [(symbol, timeframe) for symbol in symbols for timeframe in timeframes]
+        failures: dict[Symbol, MarketDataError] = {}
+
+        def fetch(item: tuple[Symbol, Timeframe]) -> None:
+            try:
+                self.bars(item[0], item[1], count)
+            except MarketDataError as error:
+                failures[item[0]] = error
+
+        if self.source.concurrency > 1:
+            with ThreadPoolExecutor(self.source.concurrency) as pool:
+                list(pool.map(fetch, wanted))
+        return failures
+
+    def quarantined(self) -> Mapping[Symbol, datetime]:
+        """Give the symbols left alone for failing, each with the instant it is tried again."""
+        return self._quarantine.until(self.clock.now())
+
+    def quote(self, symbol: Symbol) -> Quote:
+        """Give the newest quote; its `at` says when it was true."""
+        try:
+            return self.source.quote(symbol)
+        except (ExchangeError, ValueError) as error:
+            raise _unavailable(symbol, error) from error
+
+    def path(self, symbol: Symbol, since: datetime, until: datetime) -> Sequence[Bar]:
+        """Give the finest closed bars with `since <= open_at` and `close_at <= until`, in time order."""
+        try:
+            return bar_values(self.source.path(symbol, to_ms(since), to_ms(until)))
+        except ExchangeError as error:
+            raise _unavailable(symbol, error) from error
+
+    def atr_frac(self, symbol: Symbol) -> float:
+        """Give ATR(14) of the base timeframe over the newest close."""
+        base = Timeframe(self.settings.model.multi_timeframe.base_timeframe)
+        found = self.bars(symbol, base, self.settings.risk.atr_ohlcv_limit)
+        if len(found) <= _ATR_BARS:
+            raise MarketDataError(f"{symbol}: {len(found)} bars are too few for an ATR", "too_few_bars")
+        last = int(found.open_time[-1])
+        with self._lock:
+            known = self._atr.get(symbol)
+        if known is None or known[0] != last:
+            ranges = talib.ATR(*(np.ascontiguousarray(column) for column in (found.high, found.low, found.close)))
+            known = (last, float(ranges[-1] / found.close[-1]))
+            with self._lock:
+                self._atr[symbol] = known
+        return known[1]
+
+    def rules(self, symbol: Symbol) -> MarketRules:
+        """Give the venue's filters for a symbol."""
+        rules = self.source.markets().get(symbol)
+        if rules is None:
+            raise MarketDataError(f"{symbol}: not listed by {self.source.name}", "data_unavailable")
+        return rules
+
+    def fetch_ohlcv(self, symbol: str, timeframe: str = "15m", limit: int = 500) -> pd.DataFrame:
+        """Give the newest closed bars as a pandas frame, one row per bar, `timestamp` = open time (UTC)."""
+        frame = self.bars(Symbol(symbol), Timeframe(timeframe), limit).to_frame()
+        frame.insert(0, "timestamp", frame["open_time"])
+        return frame
+
+    def fetch_ticker(self, symbol: str) -> dict[str, object]:
+        """Give the newest quote as plain values."""
+        return ticker(self.quote(Symbol(symbol)))
+
+    def get_balance(self) -> dict[str, dict[str, float]]:
+        """Give free, used and total amounts by asset."""
+        held: Mapping[str, Balance] = self._orders.exchange.balances()
+        return {
+            asset: {"free": float(amount.free), "used": float(amount.locked), "total": float(amount.total)}
+            for asset, amount in held.items()
+        }
+
+    def create_order(self, symbol: str, side: str, amount: float, price: float | None = None) -> dict[str, object]:
+        """Place a market order, or a limit order when a price is given, sent exactly once."""
+        return self._orders.create(self.rules(Symbol(symbol)), Side(side.upper()), amount, price)
+
+    def fetch_order_status(self, order_id: str) -> dict[str, object]:
+        """Give the state of an order placed through this object or still open at the exchange."""
+        return self._orders.status(order_id)
+
+    def cancel_order(self, order_id: str) -> dict[str, object]:
+        """Cancel an order placed through this object or still open at the exchange."""
+        return self._orders.cancel(order_id)
+
+
+def _unavailable(symbol: Symbol, error: Exception) -> MarketDataError:
+    if isinstance(error, MarketDataError):
+        return error
+    prefix = "" if isinstance(error, BnMlError) else f"{type(error).__name__}: "
+    return MarketDataError(f"{symbol}: {prefix}{error}", "data_unavailable")

@@ -1,0 +1,41 @@
+"""The port every supplier of market data fills."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from bn_ml.domain.market import MarketRules, Quote, Symbol, Timeframe
+from data_manager.bars import Bars
+
+
+class DataSource(Protocol):
+    """Closed bars, quotes and venue rules from one origin, fixed for the life of the process.
+
+    Instants are ms since 1970 UTC. "Closed" means closed at the present instant of the source's own clock. Every method
+    raises `MarketDataError` when a symbol cannot be answered for.
+    """
+
+    @property
+    def name(self) -> str:
+        """The word every record made from this source carries."""
+
+    @property
+    def notice(self) -> str:
+        """What users must be told loudly about this source; empty when there is nothing."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls are worth making at once; 1 for a source in memory."""
+
+    def bars(self, symbol: Symbol, timeframe: Timeframe, start_ms: int, end_ms: int) -> Bars:
+        """Give closed bars with `start_ms <= open_time < end_ms`; an empty frame when there are none."""
+
+    def quote(self, symbol: Symbol) -> Quote:
+        """Give the newest quote; its `at` says when it was true."""
+
+    def markets(self) -> Mapping[Symbol, MarketRules]:
+        """Give the rules of every symbol this source knows."""
+
+    def path(self, symbol: Symbol, since_ms: int, until_ms: int) -> Bars:
+        """Give the finest closed bars with `since_ms <= open_time` and `close_time <= until_ms`."""

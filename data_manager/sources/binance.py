@@ -1,0 +1,131 @@
+"""The venue's public market data: closed bars, quotes with depth, rules."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
+
+import numpy as np
+
+from bn_ml.domain.market import ZERO, MarketRules, Quote, Symbol, Timeframe, to_ms
+from bn_ml.errors import MarketDataError
+from bn_ml.exchange import KLINES_PER_REQUEST, ExchangeReader
+from bn_ml.exchange_info import parse_exchange_info
+from bn_ml.ports import Clock
+from bn_ml.settings import ExchangeSettings
+from data_manager.bars import Bars, empty_bars
+from data_manager.resampling import floor_ms
+
+_RULES_AGE = timedelta(hours=1)
+_DEPTH_WITHIN = Decimal("0.01")
+_PROBE_TIMEOUT_MS = 5000
+
+
+class BinanceSource:
+    """Live market data without a key. `ExchangeError` comes through where the venue fails as a whole."""
+
+    name = "binance"
+    notice = ""
+    concurrency = 8
+
+    def __init__(self, settings: ExchangeSettings, clock: Clock, *, offset_ms: int = 0) -> None:
+        """Nothing is sent yet; `offset_ms` is the venue's clock minus ours."""
+        self._reader = ExchangeReader(settings, clock)
+        self._clock = clock
+        self._offset_ms = offset_ms
+        self._rules: tuple[datetime, Mapping[Symbol, MarketRules]] | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def connect(cls, settings: ExchangeSettings, clock: Clock) -> BinanceSource:
+        """Open the source if the venue answers now, tried once and briefly; raises `ExchangeError` otherwise."""
+        hurried = {"retry_attempts": 0, "timeout_ms": min(settings.timeout_ms, _PROBE_TIMEOUT_MS)}
+        probe = ExchangeReader(settings.model_copy(update=hurried), clock)
+        sent = to_ms(clock.now())
+        served = probe.server_time()
+        return cls(settings, clock, offset_ms=served - (sent + to_ms(clock.now())) // 2)
+
+    @property
+    def offset_ms(self) -> int:
+        """The venue's clock minus ours, measured when connecting."""
+        return self._offset_ms
+
+    def bars(self, symbol: Symbol, timeframe: Timeframe, start_ms: int, end_ms: int) -> Bars:
+        """Give closed bars with `start_ms <= open_time < end_ms`, over as many requests as that takes."""
+        now_ms = to_ms(self._clock.now()) + self._offset_ms
+        end = min(end_ms, floor_ms(now_ms, timeframe))
+        rows: list[Sequence[object]] = []
+        start = start_ms
+        while start < end:
+            page = self._reader.klines(symbol, timeframe, start, end)
+            rows += page
+            if len(page) < KLINES_PER_REQUEST:
+                break
+            start = int(str(page[-1][0])) + timeframe.ms
+        return _bars(symbol, timeframe, rows, self.name).closed_by(now_ms)
+
+    def quote(self, symbol: Symbol) -> Quote:
+        """Give best prices and depth from the order book, last price and turnover from the 24 h statistics.
+
+        `at` is the instant the request left, so the quote is never older than it says. Depth is what the best 100
+        levels a side show within 1 % of the middle: a lower bound.
+        """
+        at = self._clock.now()
+        book = self._reader.depth(symbol)
+        statistics = self._reader.ticker(symbol)
+        try:
+            bids, asks = _levels(book, "bids"), _levels(book, "asks")
+            if not bids or not asks:
+                raise MarketDataError(f"{symbol}: the order book has an empty side", "data_unavailable")
+            bid, ask = bids[0][0], asks[0][0]
+            return Quote(
+                symbol=symbol,
+                bid=bid,
+                ask=ask,
+                last=Decimal(str(statistics["lastPrice"])),
+                at=at,
+                source=self.name,
+                depth_quote=_depth((*bids, *asks), (bid + ask) / 2),
+                volume_24h_quote=Decimal(str(statistics["quoteVolume"])),
+            )
+        except (KeyError, IndexError, TypeError, ValueError, InvalidOperation) as error:
+            raise MarketDataError(f"{symbol}: unusable quote: {error}", "data_unavailable") from error
+
+    def markets(self) -> Mapping[Symbol, MarketRules]:
+        """Give the rules of every symbol, asked for again after an hour."""
+        now = self._clock.now()
+        with self._lock:
+            if self._rules is None or now - self._rules[0] >= _RULES_AGE:
+                self._rules = (now, parse_exchange_info(self._reader.exchange_info()).rules)
+            return self._rules[1]
+
+    def path(self, symbol: Symbol, since_ms: int, until_ms: int) -> Bars:
+        """Give the closed 1-minute bars inside a span."""
+        return self.bars(symbol, Timeframe.M1, since_ms, until_ms - Timeframe.M1.ms + 1)
+
+
+def _bars(symbol: Symbol, timeframe: Timeframe, rows: Sequence[Sequence[object]], source: str) -> Bars:
+    if not rows:
+        return empty_bars(symbol, timeframe, source)
+    try:
+        times = np.array([int(str(row[0])) for row in rows], dtype=np.int64)
+        numbers = np.array([[float(str(row[place])) for place in (1, 2, 3, 4, 5, 7)] for row in rows])
+        trades = np.array([int(str(row[8])) for row in rows], dtype=np.int64)
+    except (IndexError, ValueError) as error:
+        raise MarketDataError(f"{symbol} {timeframe.value}: malformed bars: {error}", "data_unavailable") from error
+    opened, high, low, close, volume, quote_volume = np.ascontiguousarray(numbers.T)
+    return Bars(symbol, timeframe, times, opened, high, low, close, volume, source, quote_volume, trades)
+
+
+def _levels(book: Mapping[str, object], side: str) -> list[tuple[Decimal, Decimal]]:
+    levels = book[side]
+    if not isinstance(levels, list):
+        raise TypeError(f"{side} is no list")
+    return [(Decimal(str(level[0])), Decimal(str(level[1]))) for level in levels]
+
+
+def _depth(levels: Sequence[tuple[Decimal, Decimal]], middle: Decimal) -> Decimal:
+    reach = middle * _DEPTH_WITHIN
+    return sum((price * quantity for price, quantity in levels if abs(price - middle) <= reach), ZERO)

@@ -1,0 +1,185 @@
+"""The tree members: random forest, XGBoost and LightGBM with small, strongly regularised parameters.
+
+Every fit uses one thread and a fixed seed, so the same rows give the same trees. Rows enter with uniqueness weights
+scaled to mean 1; classes carry no weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import lightgbm
+import numpy as np
+import xgboost
+from sklearn.ensemble import RandomForestClassifier
+
+from bn_ml.settings import ModelSettings
+from data_manager.bars import FloatArray, IntArray
+
+MEMBER_NAMES = ("rf", "xgb", "lgb")
+BINS = 63
+FIXED_ROUNDS = 100
+EARLY_STOP_ROWS = 3_000
+FOREST_SAMPLE_ROWS = 6_000
+
+Parameters = dict[str, int | float | str]
+
+# Without subsample_freq LightGBM ignores subsample.
+_LIGHT_FIXED: Parameters = {
+    "objective": "multiclass",
+    "subsample_freq": 1,
+    "max_bin": BINS,
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbosity": -1,
+}
+
+
+class Member(Protocol):
+    """A fitted classifier of three classes in the order SELL, HOLD, BUY."""
+
+    def predict_proba(self, rows: FloatArray) -> FloatArray:
+        """Give probabilities (n, 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the members are grown; `quick` is a smaller set for a first start."""
+
+    name: str
+    forest_trees: int
+    forest_depth: int
+    rounds: int
+    learning_rate: float | None
+    early_stopping: bool
+    row_step: int
+
+
+def recipe(settings: ModelSettings, *, quick: bool) -> Recipe:
+    """Give the full recipe of the settings, or the quick one: fewer trees, fixed rounds, every fourth row."""
+    if quick:
+        return Recipe("quick", 60, 6, 60, 0.1, early_stopping=False, row_step=4)
+    rounds = max(settings.xgb.n_estimators, settings.lgb.n_estimators)
+    return Recipe(
+        "full", settings.rf.n_estimators, settings.rf.max_depth, rounds, None, early_stopping=True, row_step=1
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Rows to fit on: `values` (n, k), `labels` (n,), `weights` (n,) of mean 1."""
+
+    values: FloatArray
+    labels: IntArray
+    weights: FloatArray
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberParameters:
+    """The parameters of each member, frozen so that a later fit repeats them."""
+
+    values: Mapping[str, Parameters] = field(default_factory=dict)
+
+    def with_rounds(self, name: str, rounds: int) -> MemberParameters:
+        """Give the same parameters with other boosting rounds for one member."""
+        return MemberParameters({**self.values, name: {**self.values[name], "n_estimators": rounds}})
+
+
+def make_rows(values: FloatArray, labels: IntArray, uniqueness: FloatArray) -> Rows:
+    """Scale uniqueness to weights of mean 1."""
+    return Rows(values, labels, uniqueness / uniqueness.mean())
+
+
+def parameters(settings: ModelSettings, plan: Recipe, *, rows: int) -> MemberParameters:
+    """Give the parameters of all enabled members for a fit on `rows` rows."""
+    seed = settings.random_state
+    values: dict[str, Parameters] = {
+        "rf": {
+            "n_estimators": plan.forest_trees,
+            "max_depth": plan.forest_depth,
+            "min_samples_leaf": settings.rf.min_samples_leaf,
+            "max_features": settings.rf.max_features,
+            "max_samples": round(min(0.5, FOREST_SAMPLE_ROWS / rows), 6),
+            "random_state": seed,
+        },
+        "xgb": {
+            "n_estimators": min(plan.rounds, settings.xgb.n_estimators),
+            "max_depth": settings.xgb.max_depth,
+            "learning_rate": plan.learning_rate or settings.xgb.learning_rate,
+            "subsample": settings.xgb.subsample,
+            "colsample_bytree": settings.xgb.colsample_bytree,
+            "reg_alpha": settings.xgb.reg_alpha,
+            "reg_lambda": settings.xgb.reg_lambda,
+            "min_child_weight": max(30, rows // 400),
+            "random_state": seed,
+        },
+    }
+    if settings.lgb.enabled:
+        values["lgb"] = {
+            "n_estimators": min(plan.rounds, settings.lgb.n_estimators),
+            "max_depth": settings.lgb.max_depth,
+            "num_leaves": settings.lgb.num_leaves,
+            "learning_rate": plan.learning_rate or settings.lgb.learning_rate,
+            "subsample": settings.lgb.subsample,
+            "colsample_bytree": settings.lgb.colsample_bytree,
+            "reg_alpha": settings.lgb.reg_alpha,
+            "reg_lambda": settings.lgb.reg_lambda,
+            "min_child_samples": max(settings.lgb.min_child_samples, rows // 200),
+            "random_state": seed,
+        }
+    return MemberParameters(values)
+
+
+def fit_member(name: str, chosen: MemberParameters, rows: Rows) -> Member:
+    """Fit one member on all given rows."""
+    model = _make(name, chosen.values[name])
+    model.fit(rows.values, rows.labels, sample_weight=rows.weights)
+    fitted: Member = model
+    return fitted
+
+
+def best_rounds(name: str, chosen: MemberParameters, fit: Rows, tail: Rows, *, patience: int) -> int:
+    """Give the boosting rounds with the least log-loss on the tail, which is later than and purged from `fit`."""
+    if name == "xgb":
+        model = _make(name, {**chosen.values[name], "early_stopping_rounds": patience})
+        model.fit(
+            fit.values, fit.labels, sample_weight=fit.weights, eval_set=[(tail.values, tail.labels)], verbose=False
+        )
+        return int(model.best_iteration) + 1
+    values = {key: value for key, value in chosen.values[name].items() if key != "n_estimators"}
+    train = lightgbm.Dataset(fit.values, fit.labels, weight=fit.weights, params={"max_bin": BINS, "verbosity": -1})
+    model = lightgbm.train(
+        {**values, **_LIGHT_FIXED, "num_class": 3, "metric": "multi_logloss", "num_threads": 1},
+        train,
+        num_boost_round=int(chosen.values[name]["n_estimators"]),
+        valid_sets=[train.create_valid(tail.values, tail.labels)],
+        callbacks=[lightgbm.early_stopping(patience, verbose=False)],
+    )
+    return max(1, int(model.best_iteration))
+
+
+def probabilities(model: Member, values: FloatArray) -> FloatArray:
+    """Give a member's raw probabilities (n, 3) in float64."""
+    return np.asarray(model.predict_proba(values), dtype=np.float64)
+
+
+def _make(name: str, values: Parameters) -> RandomForestClassifier | xgboost.XGBClassifier | lightgbm.LGBMClassifier:
+    if name == "rf":
+        return RandomForestClassifier(**values, n_jobs=1)
+    if name == "xgb":
+        return xgboost.XGBClassifier(
+            **values,
+            objective="multi:softprob",
+            eval_metric="mlogloss",
+            tree_method="hist",
+            max_bin=BINS,
+            n_jobs=1,
+            verbosity=0,
+        )
+    return lightgbm.LGBMClassifier(**values, **_LIGHT_FIXED, n_jobs=1)

@@ -1,0 +1,292 @@
+"""From a feature row and a bundle to a signal. Doubt of any kind is a HOLD with a reason code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+
+from bn_ml.domain.market import Symbol, from_ms
+from bn_ml.domain.signals import Action, GateVerdict, Probabilities, Signal, hold
+from bn_ml.errors import ModelError
+from bn_ml.settings_model import ModelSettings
+from data_manager.feed_checks import FeatureRow
+from ml_engine.bundle import OUTLIER_CENTRE, OUTLIER_MEDIAN, OUTLIER_PRECISION, OUTLIER_SCALE, ModelBundle
+from ml_engine.decision import (
+    Region,
+    Thresholds,
+    expected_gross,
+    expected_value_verdict,
+    first_refusal,
+    leaning,
+    probability_gates,
+    skill_verdict,
+)
+from ml_engine.tree_arrays import BoolArray, FloatArray, IntArray
+
+ROW_MAX_AGE_S = 1800.0
+_HOUR_S = 3600.0
+
+
+class BundleProvider(Protocol):
+    """Where bundles come from. Raises `ModelError` with a reason code when there is none that may serve."""
+
+    def load(self, symbol: Symbol) -> ModelBundle:
+        """Give the bundle in service."""
+
+    def as_of(self, symbol: Symbol, when: datetime) -> ModelBundle:
+        """Give the highest version valid at an instant."""
+
+    def poll_changes(self) -> Sequence[Symbol]:
+        """Give the symbols whose bundle may have changed since the last call."""
+
+
+class MLEnsemblePredictor:
+    """Judges feature rows by the bundle of their symbol.
+
+    With `as_of` (replay) the bundle is the one valid at the instant of the question; without, the newest in service,
+    exchanged only by `adopt`. Thresholds are the bundle's; a threshold written in the configuration wins over it.
+    `fees_frac` is the fee of one side.
+    """
+
+    def __init__(
+        self,
+        settings: ModelSettings | Mapping[str, object],
+        bundles: BundleProvider,
+        *,
+        feature_hash: str | None = None,
+        as_of: bool = False,
+        fees_frac: float = 0.001,
+    ) -> None:
+        """Wire the predictor; bundles are read when first needed or by `adopt`."""
+        model = settings if isinstance(settings, ModelSettings) else ModelSettings.model_validate(dict(settings))
+        self._settings = model
+        self._bundles = bundles
+        self._feature_hash = feature_hash
+        self._as_of = as_of
+        self._fees_frac = fees_frac
+        self._serving: dict[Symbol, _Prepared] = {}
+        self._refused: dict[Symbol, str] = {}
+        self._answers: dict[Symbol, tuple[_Prepared, int, _Answer]] = {}
+
+    def signal(self, row: FeatureRow, now: datetime) -> Signal:
+        """Give the signal of one row; never raises for a bad bundle or row."""
+        at = from_ms(row.close_time_ms)
+        try:
+            prepared = self._prepared(row.symbol, now)
+            return self._judged(row, prepared, now)
+        except ModelError as error:
+            return hold(row.symbol, at, error.reason, row.source)
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError):
+            return hold(row.symbol, at, "model_error", row.source)
+
+    def priced(self, signal: Signal, spread_frac: float) -> Signal:
+        """Take the live spread off the expected return; a BUY that no longer pays becomes a HOLD."""
+        if signal.action is not Action.BUY or signal.expected_net_frac is None:
+            return signal
+        net = signal.expected_net_frac - spread_frac
+        gate = expected_value_verdict(net, binding=self._settings.ensemble.ev_gate)
+        gates = (*(known for known in signal.gates if known.reason != gate.reason), gate)
+        action, reason = (Action.BUY, None) if gate.passed else (Action.HOLD, gate.reason)
+        return replace(signal, action=action, reason=reason, expected_net_frac=net, gates=gates)
+
+    def adopt(self, now: datetime) -> tuple[tuple[Symbol, int | str], ...]:
+        """Take over changed bundles; give each symbol's new version, or why its change was refused.
+
+        A refused change leaves the bundle in service as it was; a bundle that is gone serves no longer.
+        """
+        news: list[tuple[Symbol, int | str]] = []
+        for symbol in self._bundles.poll_changes():
+            before = self._serving.get(symbol)
+            try:
+                bundle = self._fetch(symbol, now)
+            except ModelError as error:
+                if error.reason == "no_bundle":
+                    self._serving.pop(symbol, None)
+                self._refused[symbol] = error.reason
+                news.append((symbol, error.reason))
+                continue
+            self._refused.pop(symbol, None)
+            if before is None or before.bundle is not bundle:
+                self._serving[symbol] = _prepare(bundle)
+                if before is None or before.bundle.version != bundle.version:
+                    news.append((symbol, bundle.version))
+        return tuple(news)
+
+    def bundle_at(self, symbol: Symbol, now: datetime) -> ModelBundle:
+        """Give the bundle that answers at `now`; raises `ModelError` with the reason code when there is none."""
+        return self._prepared(symbol, now).bundle
+
+    def overrides(self, symbol: Symbol, now: datetime) -> dict[str, tuple[float, float]]:
+        """Give thresholds set in the configuration that differ from the bundle's: name -> (bundle's, configured)."""
+        own = self._prepared(symbol, now).bundle.metadata.decision_params
+        used = self._thresholds(self._prepared(symbol, now).bundle)
+        pairs = {name: (getattr(own, name), getattr(used, name)) for name in Thresholds.__slots__}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+    def _prepared(self, symbol: Symbol, now: datetime) -> _Prepared:
+        known = self._serving.get(symbol)
+        if known is None and symbol in self._refused and not self._as_of:
+            raise ModelError(f"{symbol}: no bundle serves", reason=self._refused[symbol])
+        if known is None or self._as_of:
+            try:
+                bundle = self._fetch(symbol, now)
+            except ModelError as error:
+                self._refused[symbol] = error.reason
+                raise
+            if known is None or known.bundle is not bundle:
+                known = _prepare(bundle)
+                self._serving[symbol] = known
+        return known
+
+    def _fetch(self, symbol: Symbol, now: datetime) -> ModelBundle:
+        bundle = self._bundles.as_of(symbol, now) if self._as_of else self._bundles.load(symbol)
+        if self._feature_hash is not None and bundle.metadata.feature_hash != self._feature_hash:
+            raise ModelError(f"{symbol}: the bundle knows other features", reason="feature_mismatch")
+        return bundle
+
+    def _judged(self, row: FeatureRow, prepared: _Prepared, now: datetime) -> Signal:
+        metadata = prepared.bundle.metadata
+        at = from_ms(row.close_time_ms)
+        opening = self._opening_gates(metadata.valid_from, at, now)
+        values = prepared.pick(row)
+        missing = prepared.missing(values)
+        entry = (*opening, GateVerdict("nan_feature", float(missing), 0.0, missing == 0))
+        reason = first_refusal(entry)
+        if reason is not None:
+            unknown = hold(row.symbol, at, reason, row.source)
+            version, base_rate = prepared.bundle.version, metadata.buy_base_rate
+            return replace(unknown, gates=entry, bundle_version=version, base_rate=base_rate)
+        answer = self._answer(row, prepared, values)
+        direction = leaning(answer.final)
+        limits = self._thresholds(prepared.bundle)
+        net = None if answer.expected_gross is None else answer.expected_gross - 2.0 * self._fees_frac
+        gates = (*entry, *self._evidence_gates(prepared, answer), *probability_gates(answer.final, direction, limits))
+        if net is not None and direction is Action.BUY:
+            gates = (*gates, expected_value_verdict(net, binding=self._settings.ensemble.ev_gate))
+        refusal = first_refusal(gates)
+        return Signal(
+            symbol=row.symbol,
+            action=direction if refusal is None else Action.HOLD,
+            probabilities=answer.final,
+            at=at,
+            reason=refusal,
+            base_rate=metadata.buy_base_rate,
+            buy_threshold=limits.min_buy_proba,
+            expected_net_frac=net,
+            members=answer.members,
+            bundle_version=prepared.bundle.version,
+            data_source=row.source,
+            gates=gates,
+        )
+
+    def _opening_gates(self, valid_from: datetime, at: datetime, now: datetime) -> tuple[GateVerdict, ...]:
+        since_h = (now - valid_from).total_seconds() / _HOUR_S
+        row_age_s = (now - at).total_seconds()
+        most_h = self._settings.max_bundle_age_hours
+        return (
+            GateVerdict("no_bundle", since_h, 0.0, since_h >= 0.0),
+            GateVerdict("bundle_stale", since_h, most_h, since_h <= most_h),
+            GateVerdict("data_stale", row_age_s, ROW_MAX_AGE_S, 0.0 <= row_age_s <= ROW_MAX_AGE_S),
+        )
+
+    def _evidence_gates(self, prepared: _Prepared, answer: _Answer) -> tuple[GateVerdict, ...]:
+        ensemble = self._settings.ensemble
+        skill = skill_verdict(prepared.bundle.metadata, binding=ensemble.skill_gate)
+        if prepared.region is None or answer.distance is None:
+            return (skill,)
+        inside = answer.distance <= prepared.region.limit or not ensemble.outlier_gate
+        return (GateVerdict("outlier", answer.distance, prepared.region.limit, inside), skill)
+
+    def _answer(self, row: FeatureRow, prepared: _Prepared, values: FloatArray) -> _Answer:
+        kept = self._answers.get(row.symbol)
+        if kept is not None and kept[0] is prepared and kept[1] == row.close_time_ms and kept[2].row is row:
+            return kept[2]
+        answer = prepared.answer(row, values)
+        self._answers[row.symbol] = (prepared, row.close_time_ms, answer)
+        return answer
+
+    def _thresholds(self, bundle: ModelBundle) -> Thresholds:
+        written = self._settings.ensemble.model_fields_set
+        chosen = {
+            name: getattr(self._settings.ensemble if name in written else bundle.metadata.decision_params, name)
+            for name in Thresholds.__slots__
+        }
+        return Thresholds(**chosen)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Answer:
+    """What a bundle says about one row."""
+
+    row: FeatureRow
+    final: Probabilities
+    members: Mapping[str, Probabilities]
+    expected_gross: float | None
+    distance: float | None
+
+
+@dataclass(slots=True, eq=False)
+class _Prepared:
+    """A bundle with what every row needs of it, worked out once."""
+
+    bundle: ModelBundle
+    required: BoolArray
+    region: Region | None
+    columns: tuple[str, ...] = ()
+    places: IntArray | None = None
+
+    def pick(self, row: FeatureRow) -> FloatArray:
+        """Give the bundle's columns of the row, shape (k,); raises `ModelError` when the row lacks one."""
+        if self.places is None or self.columns is not row.columns:
+            known = {name: place for place, name in enumerate(row.columns)}
+            absent = [name for name in self.bundle.metadata.feature_columns if name not in known]
+            if absent or len(row.columns) != len(row.values):
+                raise ModelError(f"{row.symbol}: the row lacks {absent[:3]}", reason="feature_mismatch")
+            self.places = np.array([known[name] for name in self.bundle.metadata.feature_columns], dtype=np.int64)
+            self.columns = row.columns
+        values: FloatArray = row.values[self.places]
+        return values
+
+    def missing(self, values: FloatArray) -> int:
+        """Count required values that are not finite, and optional ones that are infinite."""
+        return int((~np.isfinite(values) & (self.required | ~np.isnan(values))).sum())
+
+    def answer(self, row: FeatureRow, values: FloatArray) -> _Answer:
+        """Ask the ensemble once."""
+        raw = self.bundle.ensemble.member_probabilities(values[None, :])
+        final = _distribution(self.bundle.ensemble.combine(raw)[0])
+        members = {name: _distribution(part[0]) for name, part in raw.items()}
+        line, width = self.bundle.metadata.expected_value, self.bundle.metadata.width
+        gross = None
+        if line is not None and width is not None:
+            wide = width.at(volatility_frac=row.volatility_frac, atr_frac=row.atr_frac)
+            gross = expected_gross(line, (final.buy - final.sell) * wide)
+        distance = None if self.region is None else self.region.distance(values)
+        return _Answer(row, final, members, gross, distance)
+
+
+def _prepare(bundle: ModelBundle) -> _Prepared:
+    metadata, reference = bundle.metadata, bundle.reference
+    optional = set(metadata.optional_columns)
+    region = None
+    if metadata.outlier is not None:
+        region = Region(
+            median=reference[OUTLIER_MEDIAN],
+            centre=reference[OUTLIER_CENTRE],
+            scale=reference[OUTLIER_SCALE],
+            precision=reference[OUTLIER_PRECISION],
+            limit=metadata.outlier.limit,
+        )
+    return _Prepared(bundle, np.array([name not in optional for name in metadata.feature_columns]), region)
+
+
+def _distribution(values: FloatArray) -> Probabilities:
+    sell, hold_, buy = (float(value) for value in values)
+    total = sell + hold_ + buy
+    if not (np.isfinite(total) and total > 0.0):
+        raise ModelError(f"not a distribution: {values}", reason="model_error")
+    return Probabilities(sell / total, hold_ / total, buy / total)

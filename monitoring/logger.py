@@ -1,0 +1,89 @@
+"""Logs: rotating file and stderr, UTC, text or JSON lines, secrets removed, a fallback for an unwritable folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from bn_ml.redaction import Redactor, redact_handlers
+from bn_ml.settings import MonitoringSettings
+
+log = logging.getLogger(__name__)
+
+LINE = "%(asctime)s %(levelname)s %(name)s %(message)s"
+STAMP = "%Y-%m-%dT%H:%M:%S"
+
+
+class UtcLines(logging.Formatter):
+    """Plain lines with UTC time stamps."""
+
+    converter = staticmethod(time.gmtime)
+
+
+class JsonLines(UtcLines):
+    """One JSON object a line: ts, level, logger, message, and the traceback when there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the line of one record."""
+        line = {
+            "ts": self.formatTime(record, STAMP) + "Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def configure_logging(
+    settings: MonitoringSettings, level: str, *, secrets: Iterable[str] = (), file_name: str = "bnml.log"
+) -> Path:
+    """Send logs to stderr and to a rotating file; gives the file. HTTP libraries stay at WARNING.
+
+    An unwritable folder is replaced by `$BNML_FALLBACK_LOGS_DIR`, else by `bn_ml/logs` in the system's temporary
+    folder, with a warning.
+    """
+    formatter: logging.Formatter = JsonLines() if settings.log_format == "json" else UtcLines(LINE, STAMP + "Z")
+    folder, problem = _writable_folder(Path(settings.logs_dir))
+    path = folder / file_name
+    rotating = RotatingFileHandler(
+        path, maxBytes=int(settings.log_max_mb * 1_000_000), backupCount=settings.log_backups, encoding="utf-8"
+    )
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+        old.close()
+    for handler in (logging.StreamHandler(sys.stderr), rotating):
+        handler.setFormatter(formatter)
+        root.addHandler(handler)
+    redact_handlers(root, Redactor(tuple(secrets)))
+    root.setLevel(level)
+    for chatty in ("urllib3", "ccxt", "asyncio", "requests"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    if problem:
+        log.warning("log folder unusable, using %s instead: %s", folder, problem)
+    return path
+
+
+def _writable_folder(wanted: Path) -> tuple[Path, str]:
+    fallback = Path(os.environ.get("BNML_FALLBACK_LOGS_DIR") or Path(tempfile.gettempdir()) / "bn_ml" / "logs")
+    problem = ""
+    for folder in (wanted, fallback):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe = folder / ".probe"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            problem = problem or str(error)
+        else:
+            return folder, problem
+    return Path(tempfile.mkdtemp(prefix="bn_ml_logs_")), problem

@@ -1,0 +1,116 @@
+"""What the bot says at its start and at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from decimal import Decimal
+
+from bn_ml.codecs import from_plain
+from bn_ml.config import LoadedSettings
+from bn_ml.domain.market import ZERO, Symbol, iso
+from bn_ml.domain.orders import Fill
+from bn_ml.errors import ModelError
+from bn_ml.state_reader import StateReader
+from scripts.wiring import PaperBot
+
+RULE = "=" * 100
+ALL = 10_000_000
+
+
+def banner(bot: PaperBot, loaded: LoadedSettings) -> str:
+    """Give the opening words: mode, data, capital, which symbols can be traded and why not the others."""
+    settings, now = bot.settings, bot.world.clock.now()
+    lines = [
+        RULE,
+        f"BN-ML  mode PAPER  market data {bot.world.source.name.upper()}  {iso(now)}",
+        *([f"!! {bot.world.source.notice}"] if bot.world.source.notice else []),
+        *_tempo(bot),
+        f"configuration {loaded.path or 'defaults'}  book {bot.store.path}",
+        f"capital {_capital(bot):.2f} {settings.base_quote}  state {bot.store.control().state.value}  "
+        f"positions {len(bot.store.open_positions())}",
+        *_symbol_lines(bot, now),
+        "Ctrl-C stops after the current step; resting stops stay on the exchange.",
+        RULE,
+    ]
+    return "\n".join(lines)
+
+
+def summary(bot: PaperBot) -> tuple[dict[str, object], str]:
+    """Give the closing figures, and as text: trades, costs, equity, refusals by gate."""
+    account = bot.engine.account()
+    statistics = account.statistics
+    reader = StateReader(bot.store.path)
+    rows, booked = reader.cycles(limit=ALL), reader.fills(limit=ALL)
+    gates = Counter[str]()
+    for row in rows:
+        gates.update(from_plain(dict[str, int], row.data.get("funnel", {})))
+    fees, fills, cycles = sum(map(fee_in_quote, booked), ZERO), len(booked), len(rows)
+    figures: dict[str, object] = {
+        "mode": "paper",
+        "data_source": bot.world.source.name,
+        "cycles": cycles,
+        "fills": fills,
+        "closed_positions": statistics.closed,
+        "open_positions": len(bot.store.open_positions()),
+        "win_rate": round(statistics.win_rate, 4),
+        "net_profit": float(statistics.sum_wins + statistics.sum_losses),
+        "fees": float(fees),
+        "equity": float(account.equity),
+        "drawdown_pct": round(account.drawdown_frac, 6),
+        "control_state": bot.store.control().state.value,
+        "control_reason": bot.store.control().reason,
+        "refusals": dict(gates.most_common()),
+        "at": iso(account.at),
+    }
+    quote = bot.settings.base_quote
+    stopped = ", ".join(f"{name} {count}" for name, count in gates.most_common(12)) or "nothing"
+    text = "\n".join(
+        [
+            RULE,
+            f"ended {figures['at']} after {cycles} cycles, "
+            f"state {figures['control_state']} {figures['control_reason']}",
+            f"positions closed {statistics.closed} (won {statistics.wins}, lost {statistics.losses}), "
+            f"open {figures['open_positions']}, fills {fills}",
+            f"net profit of closed positions {figures['net_profit']:.2f} {quote}, fees {fees:.2f} {quote}, "
+            f"equity {account.equity:.2f} {quote}, drawdown {account.drawdown_frac:.2%}",
+            f"stopped by: {stopped}",
+            RULE,
+        ]
+    )
+    return figures, text
+
+
+def fee_in_quote(fill: Fill) -> Decimal:
+    """Give a fill's fee in the quote asset, a fee in the base asset at the price of the fill."""
+    if fill.fee_asset == fill.symbol.base:
+        return fill.fee * fill.price
+    return fill.fee if fill.fee_asset == fill.symbol.quote else ZERO
+
+
+def _tempo(bot: PaperBot) -> list[str]:
+    if bot.world.is_replay:
+        return [f"replay until {iso(bot.world.ends_at or bot.world.clock.now())}, as fast as it goes"]
+    if bot.world.source.name == "binance":
+        return []
+    return [f"!! market time runs {bot.settings.data.synthetic_speed:g} times faster than the clock on the wall"]
+
+
+def _capital(bot: PaperBot) -> Decimal:
+    return bot.store.ledger_balances().get(bot.settings.base_quote, ZERO)
+
+
+def _symbol_lines(bot: PaperBot, now: datetime) -> list[str]:
+    good, lines = [], []
+    for name in bot.settings.universe.training_symbols:
+        symbol = Symbol(name)
+        try:
+            metadata = bot.predictor.bundle_at(symbol, now).metadata
+        except ModelError as error:
+            lines.append(f"  {symbol}: HOLD, {error.reason}")
+            continue
+        if metadata.tradable.verdict:
+            good.append(f"{symbol} v{metadata.version}")
+        else:
+            lines.append(f"  {symbol}: HOLD, {', '.join(metadata.tradable.reasons) or 'no skill'}")
+    return [f"tradable: {', '.join(good) or 'none yet'}", *lines]

@@ -1,0 +1,139 @@
+"""One run of the bot: configuration, lock, banner, signals, the loop, an orderly end and a summary."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from bn_ml.config import LoadedSettings, load_settings
+from bn_ml.domain.account import ControlState
+from bn_ml.domain.market import Symbol
+from bn_ml.env import Secrets, load_env
+from bn_ml.errors import ConfigError, StateError
+from monitoring.exports import ScanExports
+from monitoring.logger import configure_logging
+from scripts import cli
+from scripts.bot_banner import banner, summary
+from scripts.replay_progress import ReplayProgress
+from scripts.training_worker import TrainingWorker
+from scripts.wiring import Extras, PaperBot, World, open_bot, open_world
+
+log = logging.getLogger(__name__)
+
+
+def run_session(arguments: argparse.Namespace) -> int:
+    """Run the bot as the arguments say; gives the exit code."""
+    environ = load_env(Path.cwd())
+    loaded = load_settings(arguments.config, environ=environ, overrides=_overrides(arguments))
+    settings = loaded.settings
+    if settings.environment == "live":
+        return cli.complain("live trading is not built yet; run with --paper", cli.PREFLIGHT)
+    hidden = Secrets.from_environ(environ).hidden()
+    configure_logging(settings.monitoring, arguments.log_level or settings.log_level, secrets=hidden)
+    for warning in loaded.warnings:
+        log.warning(warning)
+    stop = threading.Event()
+    with _signals(stop):
+        world = open_world(settings, arguments.market_data or settings.data.paper_market_data_mode, stop)
+        return _trade(arguments, loaded, world, stop)
+
+
+def _trade(arguments: argparse.Namespace, loaded: LoadedSettings, world: World, stop: threading.Event) -> int:
+    settings = loaded.settings
+    worker = TrainingWorker(settings, world, config=arguments.config, enabled=_trains(arguments, loaded, world))
+    watchers = (ScanExports(Path(settings.monitoring.metrics_dir), each_cycle=not world.is_replay),)
+    progress = ReplayProgress(settings, world, stream=sys.stderr) if world.is_replay else None
+    bot = open_bot(
+        settings,
+        world,
+        Extras(
+            background=(worker,),
+            watchers=(*watchers, *((progress.watch,) if progress else ())),
+            symbols=_symbols(arguments),
+        ),
+    )
+    try:
+        worker.attach(bot)
+        print(banner(bot, loaded), file=sys.stderr)
+        bot.engine.run(_Stopper(stop, world), 1 if arguments.once else arguments.max_cycles)
+        watchers[0].flush()
+        _say_summary(bot, as_json=arguments.json)
+        return _exit_code(bot)
+    except StateError:
+        log.critical("the books cannot be trusted or written; stopped")
+        raise
+    finally:
+        worker.stop()
+        bot.close()
+
+
+def _overrides(arguments: argparse.Namespace) -> Mapping[str, object]:
+    chosen: dict[str, object] = {}
+    if arguments.paper or arguments.live:
+        chosen["environment"] = "live" if arguments.live else "paper"
+    if arguments.market_data:
+        chosen["data.paper_market_data_mode"] = arguments.market_data
+    if arguments.log_level:
+        chosen["log_level"] = arguments.log_level
+    return chosen
+
+
+def _trains(arguments: argparse.Namespace, loaded: LoadedSettings, world: World) -> bool:
+    wanted = loaded.settings.universe.auto_train_missing and not arguments.disable_retrain
+    return wanted and not world.is_replay and not arguments.once
+
+
+def _symbols(arguments: argparse.Namespace) -> tuple[Symbol, ...]:
+    try:
+        return tuple(Symbol(name) for name in arguments.symbol or ())
+    except ValueError as error:
+        raise ConfigError([f"--symbol: {error}"]) from error
+
+
+class _Stopper:
+    """Says when the loop ends: told to, or at the end of a replay."""
+
+    def __init__(self, stop: threading.Event, world: World) -> None:
+        self._stop = stop
+        self._world = world
+
+    def __call__(self) -> bool:
+        ends_at = self._world.ends_at
+        return self._stop.is_set() or (ends_at is not None and self._world.clock.now() >= ends_at)
+
+
+def _say_summary(bot: PaperBot, *, as_json: bool) -> None:
+    figures, text = summary(bot)
+    cli.show(figures, as_json=as_json, text=text)
+
+
+def _exit_code(bot: PaperBot) -> int:
+    halted = bot.store.control().state is ControlState.HALTED
+    return cli.TRADING_HALTED if halted and not bot.world.is_replay else cli.DONE
+
+
+@contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """The first SIGINT or SIGTERM asks for an orderly end, a second one ends the process at once (130)."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        del frame
+        if stop.is_set():
+            os._exit(cli.INTERRUPTED)
+        print(f"stopping after the current step (signal {number}); again to stop at once", file=sys.stderr)
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

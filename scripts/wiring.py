@@ -1,0 +1,251 @@
+"""The composition root: which clock, which market and which exchange the one loop runs on.
+
+| | clock | market | exchange |
+|---|---|---|---|
+| paper, live prices | system | Binance | paper |
+| paper, generated prices | scaled | synthetic | paper |
+| paper, recorded bars | simulated, bar by bar | replay | paper |
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from bn_ml.book_identity import switch_book
+from bn_ml.clock import ScaledClock, SimulatedClock, SystemClock
+from bn_ml.control import ProcessLock
+from bn_ml.domain.market import Symbol, Timeframe, exact, from_ms
+from bn_ml.errors import ConfigError
+from bn_ml.journal import Journal
+from bn_ml.ports import Background, Clock, EventSink
+from bn_ml.settings import Settings
+from bn_ml.state_store import StateStore
+from bn_ml.venue.account import FeeRates
+from bn_ml.venue.liquidity import Liquidity
+from bn_ml.venue.venue import Venue
+from bn_ml.venue_store import VenueStore
+from data_manager.cached_bars import CachedBars
+from data_manager.data_manager import BinanceDataManager
+from data_manager.feature_engineer import FeatureEngineer
+from data_manager.feature_feed import BatchFeatureFeed, FeatureFeed, LiveFeatureFeed, MarketBasket
+from data_manager.feed_checks import FeedLimits
+from data_manager.open_source import open_source, replay_source
+from data_manager.source import DataSource
+from ml_engine.bundle_store import BundleStore
+from ml_engine.predictor import MLEnsemblePredictor
+from scanner.multi_pair_scanner import MultiPairScanner
+from scripts.background import BundleAdoption
+from scripts.training_market import basket
+from trader.account_keeper import AccountKeeper
+from trader.desk import Desk
+from trader.engine import CycleWatcher, EngineParts, TradingEngine
+from trader.entries import EntryMaker
+from trader.exchanges.paper import PaperExchange
+from trader.exit_manager import ExitManager
+from trader.exit_pass import ExitPass
+from trader.order_manager import OrderManager
+from trader.position_manager import PositionManager
+from trader.protection import Protection
+from trader.reconciliation import Reconciler
+from trader.risk_manager import RiskManager
+
+log = logging.getLogger(__name__)
+
+ACCOUNT = "paper"
+GENERATED = ("synthetic", "synthetic_fallback")
+DISTANT = from_ms(4_102_444_800_000)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The clock, the market and, in a replay, where it ends."""
+
+    clock: Clock
+    source: DataSource
+    ends_at: datetime | None = None
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether time jumps from bar to bar."""
+        return self.ends_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PaperBot:
+    """Everything a running paper bot is made of."""
+
+    settings: Settings
+    world: World
+    store: StateStore
+    desk: Desk
+    engine: TradingEngine
+    market: BinanceDataManager
+    bundles: BundleStore
+    predictor: MLEnsemblePredictor
+    lock: ProcessLock
+    feature_hash: str
+
+    def close(self) -> None:
+        """Close the database and free the lock."""
+        self.store.close()
+        self.lock.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a command adds to the bot: background work and watchers of cycles and events."""
+
+    background: tuple[Background, ...] = ()
+    watchers: tuple[CycleWatcher, ...] = ()
+    observers: tuple[EventSink, ...] = ()
+    symbols: tuple[Symbol, ...] = field(default=())
+
+
+def open_world(settings: Settings, mode: str, stop: threading.Event) -> World:
+    """Choose clock and market source once, for the life of the process.
+
+    A book that was already traded on generated or recorded prices goes on where its last fact stands, so time never
+    runs backwards for it.
+    """
+    reached = last_recorded(Path(settings.storage.sqlite_path))
+    if mode == "replay":
+        return _replay_world(settings, reached)
+    if mode == "auto":
+        probe = open_source(settings, SystemClock(stop), "auto")
+        if probe.name not in GENERATED:
+            return World(SystemClock(stop), probe)
+        mode = "synthetic"
+    if mode == "synthetic":
+        wall = SystemClock(stop).now()
+        clock = ScaledClock(max(wall, reached or wall), settings.data.synthetic_speed, stop=stop)
+        return World(clock, open_source(settings, clock, "synthetic"))
+    wall_clock = SystemClock(stop)
+    return World(wall_clock, open_source(settings, wall_clock, mode))
+
+
+def open_bot(settings: Settings, world: World, extras: Extras) -> PaperBot:
+    """Lock and open the book, then join all parts. Raises `LockHeld`, `StateError`, `ConfigError`."""
+    path = Path(settings.storage.sqlite_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clock = world.clock
+    lock = ProcessLock(path).acquire(clock.now())
+    switched = switch_book(path, "paper", ACCOUNT, clock.now())
+    if switched.archived:
+        log.warning("the book of another environment was archived to %s", switched.archived)
+    store = StateStore(path)
+    store.bind_book("paper", ACCOUNT, clock.now())
+    market = BinanceDataManager(settings, world.source, clock=clock)
+    exchange = _paper_exchange(settings, store, market, clock)
+    desk = Desk(store, Journal(store, extras.observers), clock, market, exchange, settings, mode="paper")
+    engineer = FeatureEngineer(settings.model)
+    bundles = open_bundles(settings, engineer.feature_hash)
+    predictor = MLEnsemblePredictor(
+        settings.model,
+        bundles,
+        feature_hash=engineer.feature_hash,
+        as_of=world.is_replay,
+        fees_frac=settings.risk.fees_pct,
+    )
+    scanned = _limited(settings, extras.symbols, world.source)
+    scanner = MultiPairScanner(scanned, market, _feed(settings, world, market, engineer), predictor)
+    adoption = BundleAdoption(predictor, live=not world.is_replay)
+    engine = _engine(desk, scanner, world.source.name, extras, adoption)
+    return PaperBot(settings, world, store, desk, engine, market, bundles, predictor, lock, engineer.feature_hash)
+
+
+def open_bundles(settings: Settings, feature_hash: str | None) -> BundleStore:
+    """Open the models folder of the settings."""
+    model = settings.model
+    return BundleStore(
+        model.models_dir,
+        feature_hash=feature_hash,
+        trusted_keys=model.trusted_keys,
+        keep_versions=model.keep_versions,
+    )
+
+
+def last_recorded(path: Path) -> datetime | None:
+    """Give the instant of the newest fact in a book, None when there is none."""
+    if not path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as connection:
+            row = connection.execute("SELECT max(at_ms) FROM journal").fetchone()
+    except sqlite3.Error:
+        # Whatever is wrong with the file, opening the store says it in full.
+        return None
+    return None if row is None or row[0] is None else from_ms(row[0])
+
+
+def _limited(settings: Settings, symbols: tuple[Symbol, ...], source: DataSource) -> Settings:
+    """Give the settings of the scanner: all symbols, or only those asked for, which the venue must list."""
+    listed = source.markets()
+    unknown = [str(symbol) for symbol in symbols if symbol not in listed]
+    if unknown:
+        raise ConfigError([f"--symbol {name}: not listed by the market data source {source.name}" for name in unknown])
+    if not symbols:
+        return settings
+    universe = settings.universe.model_copy(update={"training_symbols": tuple(map(str, symbols))})
+    return settings.model_copy(update={"universe": universe})
+
+
+def _replay_world(settings: Settings, reached: datetime | None) -> World:
+    data = settings.data
+    step = Timeframe(settings.model.multi_timeframe.base_timeframe).length
+    begin, end = data.replay_from, data.replay_to
+    if begin is None or end is None:
+        raise ConfigError(
+            ["data.replay_from and data.replay_to: a replay needs both, for example 2023-06-01 and 2023-09-01"]
+        )
+    clock = SimulatedClock(max(begin, reached or begin), step)
+    return World(clock, replay_source(settings, clock), end)
+
+
+def _paper_exchange(settings: Settings, store: StateStore, market: BinanceDataManager, clock: Clock) -> PaperExchange:
+    fee, share = exact(settings.risk.fees_pct), exact(settings.backtest.max_participation_pct)
+    exchange = PaperExchange(
+        Venue(VenueStore(store), fees=FeeRates(maker=fee, taker=fee), liquidity=Liquidity(participation=share)),
+        market,
+        clock,
+    )
+    capital = settings.risk.capital_total
+    amount = exact(1000.0 if isinstance(capital, str) else capital)
+    exchange.fund(settings.base_quote, amount)
+    if not store.ledger_balances():
+        store.deposit(settings.base_quote, amount, clock.now(), "starting capital")
+    return exchange
+
+
+def _feed(settings: Settings, world: World, market: BinanceDataManager, engineer: FeatureEngineer) -> FeatureFeed:
+    market_basket = MarketBasket(basket(settings), Symbol(settings.model.drift.benchmark_symbol))
+    limits = FeedLimits(settings.data.max_bar_delay_sec, settings.data.max_gap_bars)
+    if world.is_replay:
+        ahead = replay_source(settings, SimulatedClock(DISTANT))
+        return BatchFeatureFeed(engineer, ahead, basket=market_basket, limits=limits)
+    return LiveFeatureFeed(engineer, CachedBars(market), basket=market_basket, limits=limits)
+
+
+def _engine(desk: Desk, scanner: MultiPairScanner, source: str, extras: Extras, adoption: Background) -> TradingEngine:
+    exits = ExitManager(desk.settings.risk)
+    keeper = AccountKeeper(desk)
+    orders = OrderManager(desk, PositionManager(desk, exits, keeper))
+    protection = Protection(desk, orders, exits)
+    parts = EngineParts(
+        scanner=scanner,
+        orders=orders,
+        positions=orders.positions,
+        keeper=keeper,
+        exits=ExitPass(desk, orders, protection, exits),
+        entries=EntryMaker(desk, RiskManager(desk.settings), orders, protection, keeper),
+        reconciler=Reconciler(desk, orders, protection),
+        background=(adoption, *extras.background),
+        watchers=extras.watchers,
+        data_source=source,
+    )
+    return TradingEngine(desk, parts)

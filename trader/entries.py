@@ -1,0 +1,207 @@
+"""Entries: every opportunity judged on a fresh quote and a fresh account, and what is approved bought and protected."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from bn_ml.domain.decisions import RiskDecision
+from bn_ml.domain.events import EntryApproved, RiskRefused
+from bn_ml.domain.market import ZERO, exact, to_ms
+from bn_ml.domain.orders import IntentRecord, OrderIntent, OrderType, Purpose, Side, TimeInForce
+from bn_ml.domain.signals import Opportunity, ScanReport
+from bn_ml.errors import MarketDataError
+from trader.account_keeper import AccountKeeper
+from trader.breakers import BreakerStatus
+from trader.cycle_report import CycleTally
+from trader.desk import Desk
+from trader.entry_plan import EntryPlan, save_plan
+from trader.entry_request import EntryRequest
+from trader.order_manager import OrderManager
+from trader.protection import Protection
+from trader.risk_manager import RiskManager, ranked
+
+log = logging.getLogger(__name__)
+
+
+class EntryMaker:
+    """Turns a scan into entries, one at a time, each judged on the state the one before it left."""
+
+    def __init__(
+        self, desk: Desk, risk: RiskManager, orders: OrderManager, protection: Protection, keeper: AccountKeeper
+    ) -> None:
+        """All parts share the desk's store."""
+        self._desk = desk
+        self._risk = risk
+        self._orders = orders
+        self._positions = orders.positions
+        self._protection = protection
+        self._keeper = keeper
+
+    def enter(self, scan: ScanReport, breakers: tuple[BreakerStatus, ...], tally: CycleTally) -> None:
+        """Judge every opportunity in rank order and buy what is approved."""
+        held = tuple(position.symbol for position in self._positions.open_positions())
+        for opportunity in ranked(scan.opportunities, held, scan):
+            try:
+                request = self._request(opportunity, scan, breakers)
+            except MarketDataError as error:
+                tally.refusals[error.reason] += 1
+                continue
+            decision = self._risk.judge(request)
+            if not decision.approved:
+                self._refuse(request, decision, tally)
+            elif self._buy(request, decision):
+                tally.opened += 1
+
+    def orders_last_minute(self, now: datetime) -> int:
+        """Count the entries sent in the last 60 s."""
+        return len(self._desk.store.entries_since(now - timedelta(seconds=60)))
+
+    def notional_today(self, now: datetime) -> Decimal:
+        """Sum what entries have bought, or may still buy, since UTC midnight."""
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        return sum((_spent(record) for record in self._desk.store.entries_since(midnight)), ZERO)
+
+    def _request(self, opportunity: Opportunity, scan: ScanReport, breakers: tuple[BreakerStatus, ...]) -> EntryRequest:
+        positions, intents = self._positions.open_positions(), self._orders.open_intents()
+        desk, symbol = self._desk, opportunity.symbol
+        now = desk.clock.now()
+        unknown = self._orders.unknown_symbols()
+        return EntryRequest(
+            opportunity=opportunity,
+            quote=desk.market.quote(symbol),
+            rules=desk.market.rules(symbol),
+            account=self._keeper.account(positions, intents),
+            control=desk.store.control(),
+            scan=scan,
+            now=now,
+            disk_free_mb=free_disk_mb(desk.store.path),
+            positions=positions,
+            intents=intents,
+            breakers=breakers,
+            orders_last_minute=self.orders_last_minute(now),
+            notional_today=self.notional_today(now),
+            # One order nobody can account for stops entries on every symbol.
+            frozen=frozenset({symbol}) if unknown else frozenset(),
+            data_source=opportunity.signal.data_source,
+            real_money=desk.mode == "live",
+            equity_returns=self._keeper.equity_returns,
+        )
+
+    def _refuse(self, request: EntryRequest, decision: RiskDecision, tally: CycleTally) -> None:
+        verdict = next((item for item in decision.verdicts if item.rule == decision.reason), None)
+        rule, value, limit = decision.reason or "", verdict.value if verdict else 0.0, verdict.limit if verdict else 0.0
+        tally.refusals[rule] += 1
+        self._desk.journal.emit(RiskRefused(request.now, request.symbol, rule, value, limit))
+        log.info("entry refused symbol=%s rule=%s value=%.6g limit=%.6g", request.symbol, rule, value, limit)
+
+    def _buy(self, request: EntryRequest, decision: RiskDecision) -> bool:
+        intent = self._intent(request, decision)
+        with self._desk.store.transaction():
+            save_plan(self._desk.store, _plan(request, decision, intent.position_id), request.now)
+            self._desk.journal.emit(
+                EntryApproved(
+                    at=request.now,
+                    symbol=request.symbol,
+                    size_quote=decision.size_quote,
+                    binding=decision.binding,
+                    confidence=request.opportunity.signal.confidence,
+                    score=request.opportunity.score,
+                )
+            )
+            self._orders.commit(intent)
+        self._orders.send(intent)
+        position = self._positions.position(intent.position_id)
+        if position is None or not position.is_open:
+            return False
+        log.info(
+            "bought symbol=%s quantity=%s price=%s stop=%s limited_by=%s",
+            position.symbol,
+            position.initial_quantity,
+            position.entry_price,
+            position.stop,
+            decision.binding,
+        )
+        self._protection.ensure(position)
+        return True
+
+    def _intent(self, request: EntryRequest, decision: RiskDecision) -> OrderIntent:
+        orders = self._desk.settings.exchange.orders
+        ask = request.quote.ask
+        is_market = orders.entry_type == "market"
+        cap = request.rules.price_down(ask * (1 + exact(orders.entry_slippage_cap_pct)))
+        return OrderIntent(
+            client_id=self._desk.store.next_client_id(),
+            symbol=request.symbol,
+            side=Side.BUY,
+            type=OrderType.MARKET if is_market else OrderType.LIMIT,
+            quantity=decision.quantity,
+            purpose=Purpose.ENTRY,
+            position_id=f"{request.symbol.key}-{to_ms(request.now)}",
+            created_at=request.now,
+            limit_price=None if is_market else max(cap, ask),
+            time_in_force=None if is_market else _lifetime(orders.entry_type),
+            reason="signal",
+            reference_price=ask,
+            reserved_quote=decision.reserved_quote,
+        )
+
+
+def free_disk_mb(path: Path) -> float:
+    """Give the free space of the disk that holds a file, in MB."""
+    return shutil.disk_usage(path.parent).free / 1e6
+
+
+def _lifetime(entry_type: str) -> TimeInForce:
+    return TimeInForce.IOC if entry_type == "limit_ioc" else TimeInForce.GTC
+
+
+def _spent(record: IntentRecord) -> Decimal:
+    intent = record.intent
+    return record.filled_quote if record.state.is_terminal else max(record.filled_quote, intent.reserved_quote)
+
+
+def _plan(request: EntryRequest, decision: RiskDecision, position_id: str) -> EntryPlan:
+    signal, account = request.opportunity.signal, request.account
+    mood = request.scan.mood
+    equity = account.equity
+    planned = decision.planned_loss_quote
+    return EntryPlan(
+        position_id=position_id,
+        rules=request.rules,
+        planned_loss_quote=planned,
+        atr_frac=request.opportunity.atr_frac,
+        confidence=signal.confidence,
+        score=request.opportunity.score,
+        bundle_version=signal.bundle_version,
+        data_source=request.data_source,
+        notes={
+            "confidence": signal.confidence,
+            "proba_sell": signal.probabilities.sell,
+            "proba_hold": signal.probabilities.hold,
+            "proba_buy": signal.probabilities.buy,
+            "score": request.opportunity.score,
+            "expected_net_pct": signal.expected_net_frac,
+            "daily_risk_used_pct": float(account.day.planned_loss / equity),
+            "daily_risk_with_trade_pct": float((account.day.planned_loss + planned) / equity),
+            "weekly_risk_used_pct": float(account.week.planned_loss / equity),
+            "weekly_risk_with_trade_pct": float((account.week.planned_loss + planned) / equity),
+            "market_volatility_ratio": request.scan.volatility_ratio,
+            "market_drift_detected": request.scan.drifted,
+            "market_regime": mood.regime.value,
+            "santrade_signal": mood.signal,
+            "santrade_confidence": mood.confidence,
+            "santrade_profile": mood.profile,
+            "santrade_score": mood.score,
+            "santrade_regime": mood.regime.value,
+            "equity": float(equity),
+            "exposure_before": float(account.exposure),
+            "open_positions_before": len(request.positions),
+            "size_limited_by": decision.binding,
+            "data_source": request.data_source,
+            "bundle_version": signal.bundle_version,
+        },
+    )

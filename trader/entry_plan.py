@@ -1,0 +1,49 @@
+"""What was known when an entry was decided, kept until the position is closed.
+
+It is committed together with the entry's intent, so a fill found after a crash finds its stop, its targets and its
+story again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from bn_ml.codecs import from_plain, to_plain
+from bn_ml.domain.market import MarketRules
+from bn_ml.errors import StateError
+from bn_ml.state_store import StateStore
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPlan:
+    """The plan behind one entry. `notes` are the fields users see in the trade row."""
+
+    position_id: str
+    rules: MarketRules
+    planned_loss_quote: Decimal
+    atr_frac: float
+    confidence: float
+    score: float
+    bundle_version: int | None
+    data_source: str
+    notes: Mapping[str, float | int | str | bool | None] = field(default_factory=dict)
+
+
+def save_plan(store: StateStore, plan: EntryPlan, at: datetime) -> None:
+    """Write a plan; call it inside the transaction that writes the intent."""
+    store.put(_key(plan.position_id), to_plain(plan), at)
+
+
+def load_plan(store: StateStore, position_id: str) -> EntryPlan:
+    """Read a plan back; raises `StateError` when it is missing, since no entry exists without one."""
+    kept = store.get(_key(position_id))
+    if kept is None:
+        raise StateError(f"no entry plan for position {position_id}")
+    return from_plain(EntryPlan, kept)
+
+
+def _key(position_id: str) -> str:
+    return f"entry_plan/{position_id}"

@@ -1,0 +1,177 @@
+"""What a position needs now: levels at the entry, the split into tranches, and the plan of each later look at it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from bn_ml.domain.decisions import ExitPlan
+from bn_ml.domain.exit_levels import (
+    Levels,
+    break_even,
+    hard_drawdown_level,
+    initial_levels,
+    raised_stop,
+    trailing_is_active,
+)
+from bn_ml.domain.market import ZERO, MarketRules, Quote, exact
+from bn_ml.domain.positions import ExitReason, Position, Tranche
+from bn_ml.exit_rules import exit_rules
+from bn_ml.settings_risk import RiskSettings
+
+SMALLEST_ATR = Decimal("1e-9")
+"""Stands for an unknown ATR at a fill: the closest stop the settings allow."""
+
+
+def traded_price(quote: Quote) -> Decimal:
+    """Give the last trade held between bid and ask: what stops trigger on, without a stale or stray last trade."""
+    return min(max(quote.last, quote.bid), quote.ask)
+
+
+def stop_reason(position: Position) -> ExitReason:
+    """Give the reason shown when the present stop of a position is hit."""
+    return ExitReason.TRAILING_STOP if position.trailing_active else ExitReason.STOP_LOSS
+
+
+class ExitManager:
+    """The exits of one configuration. Pure: sends nothing, stores nothing."""
+
+    def __init__(self, risk: RiskSettings) -> None:
+        """Take the exit keys of the risk section."""
+        self._rules = exit_rules(risk, exact)
+        self._sell_signal_exit = risk.sell_signal_exit
+
+    def levels(self, entry_price: Decimal, atr_frac: float, rules: MarketRules) -> Levels[Decimal]:
+        """Give stop and targets of an entry on the symbol's ticks: the stop rounded down, targets up.
+
+        An unknown ATR (0) in ATR mode gives the closest stop allowed, since a fill must always get its stop.
+        """
+        atr = max(exact(atr_frac), SMALLEST_ATR)
+        raw = initial_levels(entry_price, atr, self._rules)
+        target_1 = rules.price_up(raw.target_1)
+        return Levels(
+            stop=max(rules.price_down(raw.stop), rules.tick),
+            target_1=target_1,
+            target_2=max(rules.price_up(raw.target_2), target_1 + rules.tick),
+        )
+
+    def raw_levels(self, entry_price: Decimal, atr_frac: float) -> Levels[Decimal]:
+        """Give the levels before rounding to ticks; `ValueError` for an unknown ATR in ATR mode."""
+        return initial_levels(entry_price, exact(atr_frac), self._rules)
+
+    def tranches(self, position: Position, rules: MarketRules) -> tuple[Tranche, ...]:
+        """Split what a position holds into tranches with their stop and target.
+
+        The quantities sum to the remaining quantity rounded down to the step. A slice below the symbol's minimum at
+        the stop price joins the next one, the last joins the one before it. Targets already taken get no tranche.
+        Empty when even the whole is below the minimum.
+        """
+        total = rules.quantity_down(position.remaining_quantity)
+        slices = self._slices(total, position, rules)
+        merged = _merged(slices, position.stop, rules)
+        targets = {"tp1": position.target_1, "tp2": position.target_2}
+        return tuple(
+            Tranche(label, quantity, position.stop, target_price=targets.get(label)) for label, quantity in merged
+        )
+
+    def plan(
+        self,
+        position: Position,
+        quote: Quote,
+        atr_frac: float,
+        now: datetime,
+        sell_signal: bool = False,
+        rules: MarketRules | None = None,
+    ) -> ExitPlan:
+        """Judge one open position on a fresh quote.
+
+        Highs traded between two looks count when the caller has written them into `max_price_seen`. Labels use the
+        ATR of the entry, so give `position.atr_frac` to behave like them. With `rules` a raised stop lies on a tick.
+        A stop raised to or above the present price closes at once.
+        """
+        price = traded_price(quote)
+        highest = max(position.max_price_seen, price)
+        tp1_hit = self._tp1_reached(position, highest)
+        trailing = position.trailing_active or trailing_is_active(
+            position.entry_price, highest, self._rules, tp1_hit=tp1_hit
+        )
+        stop = self._raised(position, highest, atr_frac, tp1_hit=tp1_hit, rules=rules)
+        reason = self._close_reason(position, price, stop, trailing=trailing)
+        if reason is None and now - position.opened_at >= self._rules.max_holding:
+            reason = ExitReason.TIME_STOP
+        if reason is None and sell_signal and self._sell_signal_exit:
+            reason = ExitReason.SELL_SIGNAL
+        return ExitPlan(
+            close_all=reason,
+            new_stop=stop if reason is None and stop > position.stop else None,
+            trailing_active=trailing,
+            max_price_seen=highest,
+        )
+
+    def _close_reason(self, position: Position, price: Decimal, stop: Decimal, *, trailing: bool) -> ExitReason | None:
+        if price <= position.stop:
+            return stop_reason(position)
+        if price <= hard_drawdown_level(position.entry_price, self._rules):
+            return ExitReason.HARD_DRAWDOWN
+        if price <= stop:
+            return ExitReason.TRAILING_STOP if trailing else ExitReason.STOP_LOSS
+        return None
+
+    def _tp1_reached(self, position: Position, highest: Decimal) -> bool:
+        """Whether the first target was sold, or passed by a position too small to have a tranche for it."""
+        has_tranche = any(tranche.label == "tp1" for tranche in position.tranches)
+        return position.tp1_hit or (bool(position.tranches) and not has_tranche and highest > position.target_1)
+
+    def _raised(
+        self, position: Position, highest: Decimal, atr_frac: float, *, tp1_hit: bool, rules: MarketRules | None
+    ) -> Decimal:
+        raised = raised_stop(
+            position.entry_price, position.stop, highest, self._rules, tp1_hit=tp1_hit, atr_frac=exact(atr_frac)
+        )
+        paid_back = position.stop
+        if tp1_hit and self._rules.break_even_after_tp1:
+            paid_back = max(self._paid_back(position), break_even(position.entry_price, self._rules.fee_frac))
+        if rules is None:
+            return max(raised, paid_back)
+        on_tick = rules.price_down(raised)
+        up = rules.price_up(paid_back) if paid_back > position.stop else position.stop
+        return max(position.stop, on_tick, up)
+
+    def _paid_back(self, position: Position) -> Decimal:
+        """Give the price that returns what was really paid per unit, the exit fee included."""
+        if position.initial_quantity <= 0:
+            return ZERO
+        return position.cost_quote / position.initial_quantity / (1 - self._rules.fee_frac)
+
+    def _slices(self, total: Decimal, position: Position, rules: MarketRules) -> tuple[tuple[str, Decimal], ...]:
+        first = ZERO if position.tp1_hit else self._rules.target_1_share
+        second = ZERO if position.tp2_hit else self._rules.target_2_share
+        runner = 1 - self._rules.target_1_share - self._rules.target_2_share
+        whole = first + second + runner
+        if whole <= 0:
+            return (("runner", total),)
+        sold_1 = rules.quantity_down(total * first / whole)
+        sold_2 = rules.quantity_down(total * second / whole)
+        return ("tp1", sold_1), ("tp2", sold_2), ("runner", total - sold_1 - sold_2)
+
+
+def is_sellable(quantity: Decimal, price: Decimal, rules: MarketRules) -> bool:
+    """Tell whether a sell order of this quantity passes the symbol's minimum at a price."""
+    enough = quantity >= max(rules.min_quantity, rules.step)
+    return enough and quantity * price >= rules.min_notional
+
+
+def _merged(
+    slices: tuple[tuple[str, Decimal], ...], stop: Decimal, rules: MarketRules
+) -> tuple[tuple[str, Decimal], ...]:
+    kept: list[tuple[str, Decimal]] = []
+    carried = ZERO
+    for label, quantity in slices:
+        carried += quantity
+        if (quantity > 0 or label == "runner") and carried > 0 and is_sellable(carried, stop, rules):
+            kept.append((label, carried))
+            carried = ZERO
+    if not kept or carried == 0:
+        return tuple(kept)
+    label, quantity = kept[-1]
+    return (*kept[:-1], (label, quantity + carried))

@@ -1,0 +1,99 @@
+"""One look at everything held: book what the exchange did, then stops, targets and time, in the specified order."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from bn_ml.domain.account import ControlState
+from bn_ml.domain.market import Quote, Symbol
+from bn_ml.domain.positions import ExitReason, Position
+from bn_ml.errors import MarketDataError
+from trader.desk import Desk
+from trader.entry_plan import load_plan
+from trader.exit_manager import ExitManager
+from trader.order_manager import OrderManager
+from trader.protection import Protection
+
+log = logging.getLogger(__name__)
+
+FLATTEN_CAUSES = ("kill_switch", "breaker_drawdown")
+"""Why a HALTED bot sells what it holds; any other halt leaves the resting stops alone."""
+
+
+class ExitPass:
+    """Manages the open positions; called at the start of every cycle and between scans."""
+
+    def __init__(self, desk: Desk, orders: OrderManager, protection: Protection, exits: ExitManager) -> None:
+        """All parts share the desk's store."""
+        self._desk = desk
+        self._orders = orders
+        self._positions = orders.positions
+        self._protection = protection
+        self._exits = exits
+        self._looked_at: datetime | None = None
+        self._replace_interval = timedelta(seconds=desk.settings.exchange.orders.stop_replace_min_interval_sec)
+        self._max_age_s = desk.settings.data.max_quote_age_exit_sec
+
+    def run(self, sell_signals: frozenset[Symbol] = frozenset()) -> None:
+        """Bring orders up to date and act on every open position."""
+        self._orders.refresh()
+        now = self._desk.clock.now()
+        for position in self._positions.open_positions():
+            self._look_at(position, now, sell_signal=position.symbol in sell_signals)
+        self._looked_at = now
+
+    def _look_at(self, position: Position, now: datetime, *, sell_signal: bool) -> None:
+        control = self._desk.store.control()
+        if control.state is ControlState.HALTED:
+            if control.reason.startswith(FLATTEN_CAUSES):
+                self._protection.close(position, ExitReason.KILL_SWITCH)
+            return
+        try:
+            quote = self._fresh_quote(position.symbol)
+            seen = self._marked(position, quote, now)
+        except MarketDataError as error:
+            log.warning("no client-side exit symbol=%s reason=%s", position.symbol, error)
+            return
+        self._act(seen, quote, now, sell_signal=sell_signal)
+
+    def _act(self, position: Position, quote: Quote, now: datetime, *, sell_signal: bool) -> None:
+        rules = load_plan(self._desk.store, position.position_id).rules
+        plan = self._exits.plan(position, quote, position.atr_frac, now, sell_signal, rules)
+        if plan.close_all is not None:
+            self._protection.close(position, plan.close_all)
+            return
+        if plan.trailing_active != position.trailing_active:
+            position = self._save(replace(position, trailing_active=plan.trailing_active))
+        if plan.new_stop is not None and self._may_replace(position, now):
+            self._protection.raise_stops(position, plan.new_stop)
+        held = self._positions.position(position.position_id)
+        if held is not None and held.is_open:
+            self._protection.ensure(held)
+
+    def _fresh_quote(self, symbol: Symbol) -> Quote:
+        quote = self._desk.market.quote(symbol)
+        age = quote.age_s(self._desk.clock.now())
+        if age > self._max_age_s:
+            raise MarketDataError(f"{symbol}: quote is {age:.1f} s old, limit {self._max_age_s} s", "quote_stale")
+        return quote
+
+    def _marked(self, position: Position, quote: Quote, now: datetime) -> Position:
+        """Give the position with the highest price traded since it was last looked at."""
+        since = max(position.opened_at, self._looked_at or position.opened_at)
+        highs: list[Decimal] = [bar.high for bar in self._desk.market.path(position.symbol, since, now)]
+        highest = max([position.max_price_seen, min(max(quote.last, quote.bid), quote.ask), *highs])
+        if highest == position.max_price_seen:
+            return position
+        return self._save(replace(position, max_price_seen=highest))
+
+    def _may_replace(self, position: Position, now: datetime) -> bool:
+        last = position.stop_replaced_at
+        return last is None or now - last >= self._replace_interval
+
+    def _save(self, position: Position) -> Position:
+        with self._desk.store.transaction():
+            self._positions.save(position)
+        return position

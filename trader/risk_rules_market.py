@@ -1,0 +1,121 @@
+"""Risk rules about liquidity, costs and the venue's filters."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from bn_ml.domain.decisions import RuleVerdict
+from bn_ml.domain.market import MarketRules, Quote, Symbol, exact
+from bn_ml.settings import Settings, SymbolFilter
+from trader.risk_rules import Case
+
+DEPTH_SHARE = Decimal("0.05")
+"""Largest share of the resting depth one entry may take."""
+
+VOLUME_SHARE = Decimal("0.01")
+"""Largest share of the 24 h turnover one entry may be."""
+
+LEAST_STOP_TICKS = 2
+"""A stop nearer than this is more rounding than plan, and one tick of noise would hit it."""
+
+
+def spread(case: Case) -> RuleVerdict:
+    """The spread must not exceed the limit of the symbol."""
+    value, limit = case.request.quote.spread_frac, exact(spread_limit(case.request.symbol, case.settings))
+    return RuleVerdict("spread", float(value), float(limit), value <= limit)
+
+
+def depth(case: Case) -> RuleVerdict:
+    """What rests near the middle must reach the floor of the symbol and bear the size."""
+    value = case.request.quote.depth_quote
+    limit = max(exact(depth_floor(case.request.symbol, case.settings)), case.probe_quote / DEPTH_SHARE)
+    return RuleVerdict("depth", float(value), float(limit), value >= limit)
+
+
+def volume(case: Case) -> RuleVerdict:
+    """The turnover of 24 h must bear the size; of a symbol found by discovery it must still pass that filter."""
+    value, universe = case.request.quote.volume_24h_quote, case.settings.universe
+    limit = case.probe_quote / VOLUME_SHARE
+    if case.request.symbol not in universe.training_symbols:
+        limit = max(limit, exact(universe.discovery.min_24h_volume_usdt))
+    return RuleVerdict("volume", float(value), float(limit), value >= limit)
+
+
+def net_profit(case: Case) -> RuleVerdict:
+    """The first target must leave the least profit after both fees, slippage and the spread."""
+    quote, risk = case.request.quote, case.settings.risk
+    gross = case.terms.levels.target_1 / quote.ask - 1
+    value = gross - 2 * case.terms.fee_frac - 2 * exact(risk.slippage_pct) - quote.spread_frac
+    limit = exact(risk.min_net_profit_pct)
+    return RuleVerdict("net_profit", float(value), float(limit), value >= limit)
+
+
+def no_valid_stop(case: Case) -> RuleVerdict:
+    """The stop and both targets must pass the symbol's filters, the stop below the bid. Value: stop, limit: bid."""
+    request, levels = case.request, case.terms.levels
+    passed = (
+        case.atr_known
+        and levels.stop < request.quote.bid
+        and price_passes(levels.stop, request.quote, request.rules)
+        and price_passes(levels.target_2, request.quote, request.rules)
+        and price_passes(levels.target_1, request.quote, request.rules)
+        and request.quote.ask - levels.stop >= LEAST_STOP_TICKS * request.rules.tick
+    )
+    return RuleVerdict("no_valid_stop", float(levels.stop), float(request.quote.bid), passed)
+
+
+def price_passes(price: Decimal, quote: Quote, rules: MarketRules) -> bool:
+    """Tell whether a sell price passes PRICE_FILTER and PERCENT_PRICE_BY_SIDE with the last trade as reference."""
+    on_tick = price % rules.tick == 0
+    above = price >= rules.min_price and price > 0
+    below = rules.max_price == 0 or price <= rules.max_price
+    low, high = quote.last * rules.ask_multiplier_down, quote.last * rules.ask_multiplier_up
+    in_band = price >= low and (high == 0 or price <= high)
+    return on_tick and above and below and in_band
+
+
+def spread_limit(symbol: Symbol, settings: Settings) -> float:
+    """Give the widest spread of an entry in a symbol."""
+    scanner = settings.scanner
+    own = _own_filter(symbol, settings)
+    if own is not None and own.spread_max_pct is not None:
+        return own.spread_max_pct
+    filters = scanner.dynamic_pair_filters
+    if not filters.enabled:
+        return scanner.spread_max_pct
+    factor = filters.spread_factor_major if symbol.base in filters.major_bases else filters.spread_factor_alt
+    return scanner.spread_max_pct * factor
+
+
+def depth_floor(symbol: Symbol, settings: Settings) -> float:
+    """Give the least depth of an entry in a symbol, in the quote asset."""
+    scanner = settings.scanner
+    own = _own_filter(symbol, settings)
+    if own is not None and own.depth_min_usdt is not None:
+        return own.depth_min_usdt
+    filters = scanner.dynamic_pair_filters
+    if not filters.enabled:
+        return scanner.depth_min_usdt
+    factor = filters.depth_factor_major if symbol.base in filters.major_bases else filters.depth_factor_alt
+    return scanner.depth_min_usdt * factor
+
+
+def correlation_limit(symbol: Symbol, settings: Settings) -> float:
+    """Give the highest correlation with a held symbol that an entry in `symbol` may have, at most 1."""
+    base = settings.risk.max_correlation
+    own = _own_filter(symbol, settings)
+    if own is not None and own.max_correlation is not None:
+        return own.max_correlation
+    filters = settings.scanner.dynamic_pair_filters
+    if not filters.enabled:
+        return base
+    if symbol == settings.santrade_intelligence.benchmark_symbol:
+        return filters.correlation_limit_benchmark
+    is_major = symbol.base in filters.major_bases
+    shift = filters.correlation_bonus_major if is_major else filters.correlation_penalty_alt
+    return min(base + shift, 1.0)
+
+
+def _own_filter(symbol: Symbol, settings: Settings) -> SymbolFilter | None:
+    filters = settings.scanner.dynamic_pair_filters
+    return filters.by_symbol.get(str(symbol)) if filters.enabled else None
