@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
+from queue import Empty, LifoQueue
 from typing import TypeVar, cast
 
 import ccxt
@@ -132,10 +132,10 @@ class ExchangeReader:
     """
 
     def __init__(self, settings: ExchangeSettings, clock: Clock) -> None:
-        """Nothing is sent yet; each thread gets a client of its own."""
+        """Nothing is sent yet; a client serves one call at a time and is kept, with its connection, for later ones."""
         self._settings = settings
         self._clock = clock
-        self._threads = threading.local()
+        self._idle: LifoQueue[ccxt.binance] = LifoQueue()
         self.weight = WeightMeter(clock, settings.weight_budget_pct)
 
     def server_time(self) -> int:
@@ -187,6 +187,8 @@ class ExchangeReader:
             else:
                 self.weight.observe(_headers(client).get(_USED_WEIGHT, ""))
                 return answer
+            finally:
+                self._idle.put(client)
             pause = timedelta(seconds=self._settings.retry_backoff_sec * 2**attempt)
             self._clock.sleep_until(self._clock.now() + pause)
             attempt += 1
@@ -199,10 +201,10 @@ class ExchangeReader:
             raise Transient(f"the exchange asks to stay away for {wait:g} s: {error}") from error
 
     def _client(self) -> ccxt.binance:
-        client = getattr(self._threads, "client", None)
-        if client is None:
-            client = self._threads.client = build_client(self._settings)
-        return client
+        try:
+            return self._idle.get_nowait()
+        except Empty:
+            return build_client(self._settings)
 
 
 def _redirect(client: ccxt.binance, base_url: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from bn_ml.domain.market import ZERO, MarketRules, Symbol
+from bn_ml.domain.market import MarketRules, Symbol
 from bn_ml.errors import MarketDataError
 
 Record = Mapping[str, object]
@@ -103,9 +103,14 @@ def _filters(record: Record) -> dict[str, Record]:
 def _number(values: Record, *names: str, default: str = "0") -> Decimal:
     for name in names:
         if name in values:
-            number = Decimal(str(values[name]))
-            return number.normalize() if number else ZERO
+            return _plain(Decimal(str(values[name])))
     return Decimal(default)
+
+
+def _plain(number: Decimal) -> Decimal:
+    short = number.normalize()
+    # 1E+1 would be the shortest form of ten; as a step it would quantise to tens.
+    return short if number % 1 else short.quantize(Decimal(1))
 
 
 def _count(filters: Mapping[str, Record], name: str, key: str, default: int) -> int:

@@ -40,7 +40,7 @@ class BarCache:
         key = (symbol, timeframe)
         with self._lock:
             held = self._held.get(key)
-        if held is None or (held.asked < count and not held.complete):
+        if held is None or not len(held.bars) or (held.asked < count and not held.complete):
             wanted = count + _SPARE_BARS
             bars, complete = self._latest(symbol, timeframe, wanted, now_ms)
             fresh = _Held(_cleaned(bars, now_ms), wanted, complete)
@@ -51,14 +51,14 @@ class BarCache:
         return fresh.bars.tail(count)
 
     def _renewed(self, held: _Held, symbol: Symbol, timeframe: Timeframe, now_ms: int) -> _Held:
-        last = int(held.bars.open_time[-1]) if len(held.bars) else 0
-        start, end = last + timeframe.ms, floor_ms(now_ms, timeframe)
-        if start >= end:
+        # The newest bar is asked for again: fetched in the moment of its close it may have lacked the last trades.
+        last, end = int(held.bars.open_time[-1]), floor_ms(now_ms, timeframe)
+        if last + timeframe.ms >= end:
             return held
-        added = self._source.bars(symbol, timeframe, start, end)
+        added = self._source.bars(symbol, timeframe, last, end)
         if not len(added):
             return held
-        joined = _cleaned(concat([held.bars, added]), now_ms)
+        joined = _cleaned(concat([held.bars.rows(0, len(held.bars) - 1), added]), now_ms)
         return _Held(joined.tail(held.asked + _SPARE_BARS), held.asked, held.complete)
 
     def _latest(self, symbol: Symbol, timeframe: Timeframe, count: int, now_ms: int) -> tuple[Bars, bool]:

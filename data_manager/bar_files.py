@@ -115,7 +115,7 @@ def milliseconds(column: pa.ChunkedArray, name: str) -> IntArray:
         return np.asarray(pc.cast(column, pa.timestamp("ms", tz=kind.tz), safe=False).cast(pa.int64()), dtype=np.int64)
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise MarketDataError(f"{name}: times of type {kind} are not understood")
-    numbers = np.asarray(column.cast(pa.float64()), dtype=np.float64)
+    numbers = np.asarray(column.cast(pa.float64(), safe=False), dtype=np.float64)
     exact = np.asarray(column.cast(pa.int64(), safe=False), dtype=np.int64)
     largest = float(np.nanmax(numbers)) if len(numbers) else 0.0
     for floor, units in _UNITS_PER_MS:

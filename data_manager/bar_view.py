@@ -6,13 +6,13 @@ absolute comparisons with 1e-14 away from cheap coins.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from data_manager import ta
 from data_manager.bars import Bars, FloatArray, IntArray
-from data_manager.rolling import lagged, ratio, rolling_deviation
+from data_manager.rolling import deviation_of_sums, lagged, ratio, rolling_sum
 
 Key = tuple[object, ...]
 
@@ -51,8 +51,10 @@ class BarView:
 
     def ta(self, name: str, fields: tuple[str, ...], *parameters: float, output: int = 0) -> FloatArray:
         """Give one output of a TA-Lib function over the whole stretch; `fields` name arrays of this view."""
-        key = (name, fields, parameters)
-        return self.once((*key, output), lambda: self._run(name, fields, parameters, output))
+        key: Key = (name, fields, parameters, output)
+        if key not in self._known:
+            self._known[key] = self._run(name, fields, parameters, output)
+        return self._known[key]
 
     def log_return(self, bars: int) -> FloatArray:
         """Give the log return over the last `bars` bars."""
@@ -60,11 +62,39 @@ class BarView:
 
     def deviation(self, bars: int) -> FloatArray:
         """Give the standard deviation of one-bar log returns over the last `bars` bars."""
-        return self.once(("deviation", bars), lambda: rolling_deviation(self.log_return(1), bars))
+        return self.once(("deviation", bars), lambda: self._deviation(bars))
 
     def sigma(self) -> FloatArray:
         """Give the deviation over the volatility window."""
         return self.deviation(VOLATILITY_WINDOW)
+
+    def total(self, series: str, bars: int) -> FloatArray:
+        """Give the sum of a named series over the last `bars` bars; those of one window are summed together."""
+        key: Key = ("total", series, bars)
+        if key not in self._known:
+            group = _SUMMED_TOGETHER.get(bars, ())
+            names = group if series in group else (series,)
+            stacked = np.stack([self.series(name) for name in names])
+            self._known |= {
+                ("total", name, bars): row for name, row in zip(names, rolling_sum(stacked, bars), strict=True)
+            }
+        return self._known[key]
+
+    def highest(self, field: str, bars: int) -> FloatArray:
+        """Give the largest value of a field over the last `bars` bars."""
+        return self.once(("MAX", field, bars), lambda: _output(ta.function("MAX")(getattr(self, field), bars), 0))
+
+    def lowest(self, field: str, bars: int) -> FloatArray:
+        """Give the smallest value of a field over the last `bars` bars."""
+        return self.once(("MIN", field, bars), lambda: _output(ta.function("MIN")(getattr(self, field), bars), 0))
+
+    def moving(self, values: FloatArray) -> FloatArray:
+        """Give the values where prices move, NaN elsewhere."""
+        return values + self.once(("still",), lambda: np.where(self.atr() > 0, 0.0, np.nan))
+
+    def series(self, name: str) -> FloatArray:
+        """Give a named series of one value per bar."""
+        return self.once(("series", name), lambda: _SERIES[name](self))
 
     def atr(self, bars: int = ATR_WINDOW) -> FloatArray:
         """Give Wilder's average true range in (scaled) price; zero where prices do not move."""
@@ -82,6 +112,9 @@ class BarView:
     def in_atr(self, distance: FloatArray) -> FloatArray:
         """Give a price distance in average true ranges, NaN where prices do not move."""
         return ratio(distance, self.atr())
+
+    def _deviation(self, bars: int) -> FloatArray:
+        return deviation_of_sums(self.total("return", bars), self.total("return_square", bars), bars)
 
     def _atr(self, bars: int) -> FloatArray:
         raw = self.ta("ATR", ("high", "low", "close"), bars)
@@ -127,3 +160,48 @@ def _reaching_ema(values: FloatArray, span: int, reach: int) -> FloatArray:
 def _output(answer: FloatArray | tuple[FloatArray, ...], output: int) -> FloatArray:
     array = answer[output] if isinstance(answer, tuple) else answer
     return np.asarray(array, dtype=np.float64)
+
+
+def _placed_volume(view: BarView) -> FloatArray:
+    reach = view.series("range")
+    place = np.divide(2.0 * view.close - view.high - view.low, reach, out=np.zeros(len(view)), where=reach > 0)
+    return np.asarray(place * view.volume)
+
+
+_SERIES: Mapping[str, Callable[[BarView], FloatArray]] = {
+    "return": lambda view: view.log_return(1),
+    "return_square": lambda view: view.series("return") * view.series("return"),
+    "return_cube": lambda view: view.series("return_square") * view.series("return"),
+    "return_before": lambda view: lagged(view.series("return"), 1),
+    "return_before_square": lambda view: lagged(view.series("return_square"), 1),
+    "return_pair": lambda view: view.series("return") * view.series("return_before"),
+    "change": lambda view: view.close - lagged(view.close, 1),
+    "move": lambda view: np.abs(view.series("change")),
+    "range": lambda view: view.high - view.low,
+    "volume": lambda view: view.volume,
+    "typical_volume": lambda view: view.typical * view.volume,
+    "signed_volume": lambda view: np.sign(view.series("change")) * view.volume,
+    "placed_volume": _placed_volume,
+    "upper_wick": lambda view: view.high - np.maximum(view.open, view.close),
+    "lower_wick": lambda view: np.minimum(view.open, view.close) - view.low,
+    "body": lambda view: view.close - view.open,
+}
+_RETURNS = ("return", "return_square")
+_SUMMED_TOGETHER: Mapping[int, tuple[str, ...]] = {
+    4: ("upper_wick", "lower_wick", "range"),
+    8: ("body", "range"),
+    12: _RETURNS,
+    20: ("volume", "signed_volume", "placed_volume", "move"),
+    96: (
+        *_RETURNS,
+        "return_cube",
+        "return_before",
+        "return_before_square",
+        "return_pair",
+        "move",
+        "volume",
+        "typical_volume",
+        "signed_volume",
+    ),
+    672: _RETURNS,
+}

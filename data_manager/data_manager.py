@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import talib
 
 from bn_ml.clock import SystemClock
 from bn_ml.domain.account import Balance
@@ -26,11 +25,15 @@ from data_manager.quality import require_fresh
 from data_manager.quarantine import Quarantine
 from data_manager.records import bar_values, ticker
 from data_manager.source import DataSource
+from data_manager.ta import function
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _ATR_BARS = 14
+_ATR = function("ATR")
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 class BinanceDataManager:
@@ -96,18 +99,18 @@ class BinanceDataManager:
     ) -> dict[Symbol, MarketDataError]:
         """Bring the cache up to date, several requests at once; gives the symbols that failed."""
         wanted = [(symbol, timeframe) for symbol in symbols for timeframe in timeframes]
-        failures: dict[Symbol, MarketDataError] = {}
 
-        def fetch(item: tuple[Symbol, Timeframe]) -> None:
+        def fetch(item: tuple[Symbol, Timeframe]) -> MarketDataError | None:
             try:
                 self.bars(item[0], item[1], count)
             except MarketDataError as error:
-                failures[item[0]] = error
+                return error
+            return None
 
-        if self.source.concurrency > 1:
-            with ThreadPoolExecutor(self.source.concurrency) as pool:
-                list(pool.map(fetch, wanted))
-        return failures
+        if self.source.concurrency == 1:
+            return {}
+        answers = zip(wanted, self._at_once(fetch, wanted), strict=True)
+        return {symbol: error for (symbol, _), error in answers if error is not None}
 
     def quarantined(self) -> Mapping[Symbol, datetime]:
         """Give the symbols left alone for failing, each with the instant it is tried again."""
@@ -119,6 +122,18 @@ class BinanceDataManager:
             return self.source.quote(symbol)
         except (ExchangeError, ValueError) as error:
             raise _unavailable(symbol, error) from error
+
+    def quotes(self, symbols: Iterable[Symbol]) -> dict[Symbol, Quote | MarketDataError]:
+        """Give the newest quote of each symbol, or why there is none; several requests at once."""
+        wanted = tuple(symbols)
+
+        def ask(symbol: Symbol) -> Quote | MarketDataError:
+            try:
+                return self.quote(symbol)
+            except MarketDataError as error:
+                return error
+
+        return dict(zip(wanted, self._at_once(ask, wanted), strict=True))
 
     def path(self, symbol: Symbol, since: datetime, until: datetime) -> Sequence[Bar]:
         """Give the finest closed bars with `since <= open_at` and `close_at <= until`, in time order."""
@@ -137,7 +152,8 @@ class BinanceDataManager:
         with self._lock:
             known = self._atr.get(symbol)
         if known is None or known[0] != last:
-            ranges = talib.ATR(*(np.ascontiguousarray(column) for column in (found.high, found.low, found.close)))
+            columns = (np.ascontiguousarray(column) for column in (found.high, found.low, found.close))
+            ranges = np.asarray(_ATR(*columns, timeperiod=_ATR_BARS))
             known = (last, float(ranges[-1] / found.close[-1]))
             with self._lock:
                 self._atr[symbol] = known
@@ -179,6 +195,12 @@ class BinanceDataManager:
     def cancel_order(self, order_id: str) -> dict[str, object]:
         """Cancel an order placed through this object or still open at the exchange."""
         return self._orders.cancel(order_id)
+
+    def _at_once(self, call: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
+        if self.source.concurrency == 1:
+            return [call(item) for item in items]
+        with ThreadPoolExecutor(self.source.concurrency) as pool:
+            return list(pool.map(call, items))
 
 
 def _unavailable(symbol: Symbol, error: Exception) -> MarketDataError:

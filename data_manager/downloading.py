@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from data_manager.inspecting import missing_ranges
 from data_manager.source import DataSource
 
 PORTION_BARS = 20_000
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ def download(
             found = clean(source.bars(symbol, timeframe, first, last)).bars
             if len(found):
                 added += store.merge(found)
+            log.info("history extended symbol=%s timeframe=%s bars=%d", symbol, timeframe.value, len(found))
     return Download(str(symbol), timeframe.value, added)
 
 

@@ -220,12 +220,12 @@ def base_columns(block: Bars, specs: Sequence[ColumnSpec], first: int = 0) -> Fl
     """
     view = BarView(block)
     age = (block.open_time[first:] - block.open_time[0]) // block.timeframe.ms + 1
-    values = np.empty((len(age), len(specs)))
-    for place, spec in enumerate(specs):
-        values[:, place] = INDICATORS[spec.function](view, *spec.parameters)[first:]
-    warm = np.array([spec.warmup_bars for spec in specs])
-    values[age[:, None] < warm[None, :]] = np.nan
-    return values
+    values = np.empty((len(specs), len(age)))
+    warm = np.searchsorted(age, [spec.warmup_bars for spec in specs])
+    for column, start, spec in zip(values, warm, specs, strict=True):
+        column[:] = INDICATORS[spec.function](view, *spec.parameters)[first:]
+        column[:start] = np.nan
+    return values.T
 
 
 def _is_base(spec: ColumnSpec) -> bool:

@@ -35,6 +35,7 @@ SCHEMA = pa.schema(
     ]
 )
 _ABSENT_KEY = b"bnml.absent"
+_UNREAL = ("synthetic", "sandbox", "testnet")
 Holes = tuple[tuple[int, int], ...]
 
 
@@ -104,9 +105,13 @@ class HistoryStore:
         return self._save(_from_bars(bars), bars.symbol, bars.timeframe, holes)
 
     def merge(self, bars: Bars, *, holes: Holes = ()) -> int:
-        """Add bars to a series; a stored bar of the same open time is replaced. Gives how many times are new."""
+        """Add bars to a series; a stored bar of the same open time is replaced. Gives how many times are new.
+
+        Raises `MarketDataError` rather than mix a market's bars with generated, testnet or sandbox ones.
+        """
         symbol, timeframe = bars.symbol, bars.timeframe
         stored = self._stored_table(symbol, timeframe)
+        _refuse_mixture(stored, bars)
         marked = tuple(sorted({*self.holes(symbol, timeframe), *holes}))
         added = _from_bars(bars)
         old, incoming = _times(stored), _times(added)
@@ -162,6 +167,21 @@ def content_hash(bars: Bars) -> str:
     for column in (bars.open_time, bars.open, bars.high, bars.low, bars.close, bars.volume):
         digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _refuse_mixture(stored: pa.Table, bars: Bars) -> None:
+    origins = {
+        origin for origin in stored["source"].unique().to_pylist() if _is_unreal(origin) != _is_unreal(bars.source)
+    }
+    if origins and len(bars):
+        raise MarketDataError(
+            f"{bars.symbol} {bars.timeframe.value}: stored bars are from {min(origins)}, "
+            f"{bars.source} ones are not mixed with them: use another history folder"
+        )
+
+
+def _is_unreal(source: str) -> bool:
+    return any(word in source for word in _UNREAL)
 
 
 def _table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

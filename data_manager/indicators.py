@@ -15,12 +15,10 @@ from data_manager.bar_view import BarView
 from data_manager.bars import FloatArray
 from data_manager.candle_patterns import doji_decayed, pattern_net, pattern_net_decayed
 from data_manager.rolling import (
+    correlation_of_sums,
     lagged,
     ratio,
-    rolling_autocorrelation,
     rolling_centred_deviation,
-    rolling_max,
-    rolling_min,
     rolling_sum,
 )
 
@@ -53,17 +51,17 @@ def macd_histogram(view: BarView, fast: int, slow: int, signal: int) -> FloatArr
 
 def directional(view: BarView, kind: str, bars: int) -> FloatArray:
     """ADX, PLUS_DI or MINUS_DI, 0 to 100; NaN where prices do not move."""
-    return _where_moving(view, view.ta(kind, _HLC, bars))
+    return view.moving(view.ta(kind, _HLC, bars))
 
 
 def supertrend_side(view: BarView, bars: int, multiplier: float) -> FloatArray:
     """+1 while SuperTrend runs below the price, -1 above."""
-    return _where_moving(view, view.ta("SUPERTREND", _HLC, bars, multiplier, output=1))
+    return view.moving(view.ta("SUPERTREND", _HLC, bars, multiplier, output=1))
 
 
 def rsi(view: BarView, bars: int) -> FloatArray:
     """Wilder's relative strength, 0 to 100; NaN where prices do not move."""
-    return _where_moving(view, view.ta("RSI", ("close",), bars))
+    return view.once(("rsi", bars), lambda: view.moving(view.ta("RSI", ("close",), bars)))
 
 
 def rsi_change(view: BarView, bars: int, back: int) -> FloatArray:
@@ -89,7 +87,7 @@ def williams(view: BarView, bars: int) -> FloatArray:
 
 def cci(view: BarView, bars: int) -> FloatArray:
     """Commodity channel index: typical price above its mean in 0.015 mean absolute deviations."""
-    return _where_moving(view, view.ta("CCI", _HLC, bars))
+    return view.moving(view.ta("CCI", _HLC, bars))
 
 
 def money_flow_index(view: BarView, bars: int) -> FloatArray:
@@ -98,9 +96,9 @@ def money_flow_index(view: BarView, bars: int) -> FloatArray:
     TA-Lib's own gives 0 whenever the flow sums to less than 1, which depends on the unit of volume.
     """
     change = view.typical - lagged(view.typical, 1)
-    flow = view.typical * view.volume
-    up = rolling_sum(np.where(change > 0, flow, change * 0.0), bars)
-    down = rolling_sum(np.where(change < 0, flow, change * 0.0), bars)
+    flow, none = view.series("typical_volume"), change * 0.0
+    split = np.stack([np.where(change > 0, flow, none), np.where(change < 0, flow, none)])
+    up, down = rolling_sum(split, bars)
     return 100.0 * ratio(up, up + down)
 
 
@@ -143,94 +141,86 @@ def keltner_place(view: BarView, bars: int, atr_bars: int, multiplier: float) ->
 
 def volume_ratio(view: BarView, bars: int) -> FloatArray:
     """Log of volume over its mean of `bars` bars; a hundredth of the mean is added, so an empty bar stays finite."""
-    mean = rolling_sum(view.volume, bars) / bars
+    mean = view.total("volume", bars) / bars
     return np.log(ratio(view.volume, mean) + _VOLUME_FLOOR)
 
 
 def volume_acceleration(view: BarView, bars: int, back: int) -> FloatArray:
     """Change of the log volume ratio over `back` bars."""
-    level = volume_ratio(view, bars)
+    level = view.once(("volume_ratio", bars), lambda: volume_ratio(view, bars))
     return level - lagged(level, back)
 
 
 def chaikin_flow(view: BarView, bars: int) -> FloatArray:
     """Chaikin money flow: volume weighted by where the bar closed in its range, -1 to 1; no range counts as middle."""
-    reach = view.high - view.low
-    place = np.divide(2.0 * view.close - view.high - view.low, reach, out=np.zeros(len(view)), where=reach > 0)
-    return ratio(rolling_sum(place * view.volume, bars), rolling_sum(view.volume, bars))
+    return ratio(view.total("placed_volume", bars), view.total("volume", bars))
 
 
 def signed_volume(view: BarView, bars: int) -> FloatArray:
     """Volume of rising less volume of falling bars as a share of all volume: balance of volume over a window."""
-    sign = np.sign(view.close - lagged(view.close, 1))
-    return ratio(rolling_sum(sign * view.volume, bars), rolling_sum(view.volume, bars))
+    return ratio(view.total("signed_volume", bars), view.total("volume", bars))
 
 
 def vwap_distance(view: BarView, bars: int) -> FloatArray:
     """Log distance of the close from the volume-weighted price of `bars` bars, in sigma."""
-    price = ratio(rolling_sum(view.typical * view.volume, bars), rolling_sum(view.volume, bars))
+    price = ratio(view.total("typical_volume", bars), view.total("volume", bars))
     return ratio(np.log(view.close / price), view.sigma())
 
 
 def high_distance(view: BarView, bars: int) -> FloatArray:
     """Close below the highest high of `bars` bars, in ATR."""
-    return view.in_atr(rolling_max(view.high, bars) - view.close)
+    return view.in_atr(view.highest("high", bars) - view.close)
 
 
 def low_distance(view: BarView, bars: int) -> FloatArray:
     """Close above the lowest low of `bars` bars, in ATR."""
-    return view.in_atr(view.close - rolling_min(view.low, bars))
+    return view.in_atr(view.close - view.lowest("low", bars))
 
 
 def efficiency(view: BarView, bars: int) -> FloatArray:
     """Kaufman's efficiency ratio: net move over the sum of moves, 0 to 1."""
-    move = np.abs(view.close - lagged(view.close, 1))
-    return ratio(np.abs(view.close - lagged(view.close, bars)), rolling_sum(move, bars))
+    return ratio(np.abs(view.close - lagged(view.close, bars)), view.total("move", bars))
 
 
 def variance_ratio(view: BarView, step: int, bars: int) -> FloatArray:
     """Mean square of `step`-bar returns over `step` times that of one-bar returns; above 1 when moves persist."""
-    long, short = view.log_return(step), view.log_return(1)
-    return ratio(rolling_sum(long * long, bars), step * rolling_sum(short * short, bars))
+    long = view.log_return(step)
+    return ratio(rolling_sum(long * long, bars), step * view.total("return_square", bars))
 
 
 def autocorrelation(view: BarView, bars: int) -> FloatArray:
     """Correlation of one-bar returns with the return before, over `bars` bars."""
-    return rolling_autocorrelation(view.log_return(1), bars)
+    names = ("return", "return_before", "return_square", "return_before_square", "return_pair")
+    return correlation_of_sums([view.total(name, bars) for name in names], bars)
 
 
 def skewness(view: BarView, bars: int) -> FloatArray:
     """Third standardised moment of one-bar returns over `bars` bars."""
-    returns = view.log_return(1)
-    first = rolling_sum(returns, bars) / bars
-    second = rolling_sum(returns * returns, bars) / bars
-    third = rolling_sum(returns * returns * returns, bars) / bars
-    return ratio(third - 3.0 * first * second + 2.0 * first**3, view.deviation(bars) ** 3)
+    first, second, third = (view.total(name, bars) / bars for name in ("return", "return_square", "return_cube"))
+    deviation = view.deviation(bars)
+    moment = third - 3.0 * first * second + 2.0 * first * first * first
+    return ratio(moment, deviation * deviation * deviation)
 
 
 def body_share(view: BarView, bars: int) -> FloatArray:
     """Signed bodies over ranges, summed over `bars` bars."""
-    return _range_share(view, view.close - view.open, bars)
+    return ratio(view.total("body", bars), view.total("range", bars))
 
 
 def upper_wick_share(view: BarView, bars: int) -> FloatArray:
     """Upper wicks over ranges, summed over `bars` bars."""
-    return _range_share(view, view.high - np.maximum(view.open, view.close), bars)
+    return ratio(view.total("upper_wick", bars), view.total("range", bars))
 
 
 def lower_wick_share(view: BarView, bars: int) -> FloatArray:
     """Lower wicks over ranges, summed over `bars` bars."""
-    return _range_share(view, np.minimum(view.open, view.close) - view.low, bars)
-
-
-def _where_moving(view: BarView, values: FloatArray) -> FloatArray:
-    return np.where(view.atr() > 0, values, np.nan)
+    return ratio(view.total("lower_wick", bars), view.total("range", bars))
 
 
 def _place(view: BarView, bars: int) -> FloatArray:
     def make() -> FloatArray:
-        low = rolling_min(view.low, bars)
-        return ratio(view.close - low, rolling_max(view.high, bars) - low)
+        low = view.lowest("low", bars)
+        return ratio(view.close - low, view.highest("high", bars) - low)
 
     return view.once(("place", bars), make)
 
@@ -238,15 +228,11 @@ def _place(view: BarView, bars: int) -> FloatArray:
 def _bollinger(view: BarView, bars: int) -> tuple[FloatArray, FloatArray]:
     def make() -> FloatArray:
         mean, deviation = rolling_centred_deviation(view.log_close, bars)
-        moves = rolling_max(view.log_close, bars) > rolling_min(view.log_close, bars)
+        moves = view.highest("log_close", bars) > view.lowest("log_close", bars)
         return np.stack([mean, np.where(moves, deviation, deviation * 0.0)])
 
     both = view.once(("bollinger", bars), make)
     return both[0], both[1]
-
-
-def _range_share(view: BarView, part: FloatArray, bars: int) -> FloatArray:
-    return ratio(rolling_sum(part, bars), rolling_sum(view.high - view.low, bars))
 
 
 INDICATORS: Mapping[str, Indicator] = {

@@ -1,4 +1,4 @@
-"""Rolling sums and extremes whose value at t depends on the bars of its window alone, to the last bit.
+"""Rolling sums whose value at t depends on the bars of its window alone, to the last bit.
 
 A running sum (add the new value, take away the old) carries rounding errors of everything it has ever seen. Here a
 window is put together from windows of half its length, so element t is always the same additions in the same order
@@ -7,9 +7,14 @@ wherever the array starts or ends. All arrays have shape (n,); results are NaN u
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
-from data_manager.bars import BoolArray, FloatArray
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from data_manager.bars import FloatArray
+
+_LOST = 1e-12
 
 
 def lagged(values: FloatArray, bars: int) -> FloatArray:
@@ -22,39 +27,33 @@ def lagged(values: FloatArray, bars: int) -> FloatArray:
 
 
 def rolling_sum(values: FloatArray, bars: int) -> FloatArray:
-    """Give the sum of the last `bars` values, this row included."""
+    """Give the sum of the last `bars` values, this row included; several series at once as rows of (n_series, n)."""
     result: FloatArray | None = None
     block, length, covered = values, 1, 0
     while True:
         if bars & length:
-            result = block if result is None else _with_lagged(result, block, covered, np.add)
+            result = block if result is None else _plus_lagged(result, block, covered)
             covered += length
         if 2 * length > bars:
             break
-        block = _with_lagged(block, block, length, np.add)
+        block = _plus_lagged(block, block, length)
         length *= 2
     return values.copy() if result is None else result
 
 
-def rolling_max(values: FloatArray, bars: int) -> FloatArray:
-    """Give the largest of the last `bars` values."""
-    return _rolling_extreme(values, bars, np.maximum)
-
-
-def rolling_min(values: FloatArray, bars: int) -> FloatArray:
-    """Give the smallest of the last `bars` values."""
-    return _rolling_extreme(values, bars, np.minimum)
-
-
 def rolling_deviation(values: FloatArray, bars: int) -> FloatArray:
-    """Give the population standard deviation of the last `bars` values, for values that scatter around zero.
+    """Give the population standard deviation of the last `bars` values, for values that scatter around zero."""
+    return deviation_of_sums(rolling_sum(values, bars), rolling_sum(values * values, bars), bars)
+
+
+def deviation_of_sums(total: FloatArray, squares: FloatArray, bars: int) -> FloatArray:
+    """Give the population standard deviation from sums of values and of their squares.
 
     A variance lost in the rounding of the mean square counts as exactly zero.
     """
-    mean = rolling_sum(values, bars) / bars
-    square = rolling_sum(values * values, bars) / bars
+    mean, square = total / bars, squares / bars
     variance = square - mean * mean
-    return np.sqrt(np.where(variance > 1e-12 * square, variance, variance * 0.0))
+    return np.sqrt(np.where(variance > _LOST * square, variance, variance * 0.0))
 
 
 def rolling_centred_deviation(values: FloatArray, bars: int) -> tuple[FloatArray, FloatArray]:
@@ -62,49 +61,43 @@ def rolling_centred_deviation(values: FloatArray, bars: int) -> tuple[FloatArray
 
     Differences from each window's own mean are squared, which a difference of mean squares cannot do precisely.
     """
-    mean = rolling_sum(values, bars) / bars
-    total = np.zeros(len(values))
-    for back in range(bars):
-        distance = lagged(values, back) - mean
-        total += distance * distance
-    return mean, np.sqrt(total / bars)
-
-
-def rolling_autocorrelation(values: FloatArray, bars: int) -> FloatArray:
-    """Give the correlation of each value with the one before it over the last `bars` pairs (lag-1 autocorrelation)."""
-    return rolling_correlation(values, lagged(values, 1), bars)
+    mean, deviation = rolling_sum(values, bars) / bars, np.full(len(values), np.nan)
+    if len(values) >= bars:
+        distance = sliding_window_view(values, bars) - mean[bars - 1 :, None]
+        np.multiply(distance, distance, out=distance)
+        deviation[bars - 1 :] = np.sqrt(distance.sum(axis=1) / bars)
+    return mean, deviation
 
 
 def rolling_correlation(left: FloatArray, right: FloatArray, bars: int) -> FloatArray:
     """Give Pearson's correlation over the last `bars` pairs, NaN where either side does not move."""
-    mean_left, mean_right = rolling_sum(left, bars) / bars, rolling_sum(right, bars) / bars
-    square_left, square_right = rolling_sum(left * left, bars) / bars, rolling_sum(right * right, bars) / bars
-    covariance = rolling_sum(left * right, bars) / bars - mean_left * mean_right
-    variance_left, variance_right = square_left - mean_left**2, square_right - mean_right**2
-    moves = (variance_left > 1e-12 * square_left) & (variance_right > 1e-12 * square_right)
+    return correlation_of_sums(
+        rolling_sum(np.stack([left, right, left * left, right * right, left * right]), bars), bars
+    )
+
+
+def correlation_of_sums(sums: Sequence[FloatArray] | FloatArray, bars: int) -> FloatArray:
+    """Give Pearson's correlation from sums of x, y, x squared, y squared and x times y."""
+    mean_left, mean_right, square_left, square_right, both = (total / bars for total in sums)
+    variance_left, variance_right = square_left - mean_left * mean_left, square_right - mean_right * mean_right
+    moves = (variance_left > _LOST * square_left) & (variance_right > _LOST * square_right)
     spread = np.sqrt(np.where(moves, variance_left * variance_right, 0.0))
-    return np.clip(ratio(covariance, spread), -1.0, 1.0)
+    correlation = ratio(both - mean_left * mean_right, spread)
+    return np.minimum(np.maximum(correlation, -1.0), 1.0)
 
 
-def ratio(part: FloatArray, whole: FloatArray, keep: BoolArray | None = None) -> FloatArray:
-    """Give `part / whole` where `whole` is above zero (and `keep` holds), NaN elsewhere; never infinite."""
-    usable = whole > 0 if keep is None else (whole > 0) & keep
-    result = np.full(len(part), np.nan)
-    np.divide(part, whole, out=result, where=usable)
+def ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
+    """Give `part / whole` where `whole` is above zero, NaN elsewhere; never infinite."""
+    result = np.empty(len(part))
+    result.fill(np.nan)
+    np.divide(part, whole, out=result, where=whole > 0)
     return result
 
 
-def _rolling_extreme(values: FloatArray, bars: int, combine: np.ufunc) -> FloatArray:
-    block, length = values, 1
-    while 2 * length <= bars:
-        block = _with_lagged(block, block, length, combine)
-        length *= 2
-    return _with_lagged(block, block, bars - length, combine)
-
-
-def _with_lagged(values: FloatArray, earlier: FloatArray, bars: int, combine: np.ufunc) -> FloatArray:
-    result = np.empty(len(values))
-    result[:bars] = np.nan
-    if bars < len(values):
-        combine(values[bars:], earlier[: len(values) - bars], out=result[bars:])
+def _plus_lagged(values: FloatArray, earlier: FloatArray, bars: int) -> FloatArray:
+    result = np.empty_like(values)
+    rows = values.shape[-1]
+    result[..., :bars] = np.nan
+    if bars < rows:
+        np.add(values[..., bars:], earlier[..., : rows - bars], out=result[..., bars:])
     return result

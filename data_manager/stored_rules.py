@@ -45,7 +45,7 @@ def price_decimals(bars: Bars) -> int:
     prices = np.concatenate((bars.open, bars.high, bars.low, bars.close))
     for decimals in range(_MOST_DECIMALS):
         scaled = prices * 10.0**decimals
-        if bool(np.all(np.abs(scaled - np.round(scaled)) <= 1e-6 + 1e-12 * scaled)):
+        if bool(np.all(np.abs(scaled - np.round(scaled)) <= 1e-6 + 1e-15 * scaled)):
             return decimals
     return _MOST_DECIMALS
 

@@ -22,7 +22,8 @@ from ml_engine.bundle_signing import verify
 
 MAX_FILES = 200
 MAX_BYTES = 512 * 1024 * 1024
-_READ_ATTEMPTS = 5
+_READ_ATTEMPTS = 20
+_MARK = "newest"
 
 Identity = tuple[int, int, int]
 
@@ -56,7 +57,7 @@ class BundlePaths:
 
     def served(self, symbol: Symbol) -> Path:
         """The directory to read: in service, or complete and waiting; raises `ModelError` when there is none."""
-        for path in (self.current(symbol), self.incoming(symbol), self.current(symbol)):
+        for path in (self.current(symbol), self.incoming(symbol)) * 3:
             if path.is_dir():
                 return path
         raise ModelError(f"{symbol}: no bundle in {self.root}", reason="no_bundle")
@@ -67,6 +68,23 @@ class BundlePaths:
         if not folder.is_dir():
             return {}
         return {int(path.name): path for path in folder.iterdir() if path.name.isdigit() and path.is_dir()}
+
+    def newest(self, symbol: Symbol) -> int:
+        """The highest version ever published here, 0 when none was."""
+        marks = [*self.earlier(symbol), 0]
+        mark = self.history(symbol) / _MARK
+        if mark.is_file():
+            text = mark.read_text().strip()
+            marks.append(int(text) if text.isdigit() else 0)
+        return max(marks)
+
+    def remember_newest(self, symbol: Symbol, version: int) -> None:
+        """Keep the highest version published, so that an older one put back by hand is recognised."""
+        mark = self.history(symbol) / _MARK
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        fresh = mark.with_name(f"{_MARK}.part")
+        fresh.write_text(f"{version}\n")
+        fresh.replace(mark)
 
     def symbols(self) -> tuple[Symbol, ...]:
         """The symbols that have a directory, sorted."""
@@ -88,20 +106,36 @@ def identity(path: Path) -> Identity | None:
     return facts.st_ino, facts.st_mtime_ns, facts.st_size
 
 
+def read_served(paths: BundlePaths, symbol: Symbol, trusted: Iterable[str]) -> VerifiedFiles:
+    """Read the directory in service like `read_verified`; one that is replaced meanwhile is looked for again."""
+    keys = tuple(trusted)
+    for _ in range(_READ_ATTEMPTS - 1):
+        path = paths.served(symbol)
+        before = _inode(path)
+        try:
+            return read_verified(path, keys)
+        except ModelError:
+            if before is not None and _inode(path) == before:
+                raise
+    return read_verified(paths.served(symbol), keys)
+
+
 def read_verified(path: Path, trusted: Iterable[str], *, keep_all: bool = False) -> VerifiedFiles:
     """Check signature, names, sizes and digests of a directory.
 
-    Raises `ModelError` (`bundle_refused`) on any difference. A directory replaced while it is read is read again.
+    Raises `ModelError` (`bundle_refused`) on any difference. Only what the trading process reads is kept, unless
+    `keep_all`.
     """
-    keys = tuple(trusted)
-    for _ in range(_READ_ATTEMPTS - 1):
-        before = _inode(path)
-        try:
-            return _read_once(path, keys, keep_all=keep_all)
-        except ModelError:
-            if _inode(path) == before:
-                raise
-    return _read_once(path, keys, keep_all=keep_all)
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise _refused(f"{path}: {error.strerror}") from error
+    try:
+        return _read_open(handle, tuple(trusted), keep_all=keep_all)
+    except OSError as error:
+        raise _refused(f"{path}: {error}") from error
+    finally:
+        os.close(handle)
 
 
 def stage(paths: BundlePaths, symbol: Symbol, files: Mapping[str, bytes]) -> Path:
@@ -152,19 +186,6 @@ def sync_directory(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _read_once(path: Path, trusted: tuple[str, ...], *, keep_all: bool) -> VerifiedFiles:
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError as error:
-        raise _refused(f"{path}: {error.strerror}") from error
-    try:
-        return _read_open(handle, trusted, keep_all=keep_all)
-    except OSError as error:
-        raise _refused(f"{path}: {error}") from error
     finally:
         os.close(handle)
 

@@ -69,7 +69,7 @@ def choose_vector_rows(
 def member_file(member: FittedMember) -> bytes:
     """Serialise a fitted member the way users' tools load it."""
     stream = io.BytesIO()
-    joblib.dump(member, stream)
+    joblib.dump(member, stream, compress=3)
     return stream.getvalue()
 
 
@@ -78,7 +78,7 @@ def _vectors(ensemble: CompactEnsemble, members: Mapping[str, FittedMember], row
         raise ModelError(f"members {sorted(members)} differ from the ensemble's", reason="bundle_refused")
     ours = ensemble.member_probabilities(rows)
     for name, member in members.items():
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", UserWarning)
             theirs = np.asarray(member.predict_proba(rows), dtype=np.float64)
         gap = float(np.abs(ours[name] - theirs).max())

@@ -19,6 +19,7 @@ from ml_engine.bundle import (
     SIGNATURE_FILE,
     ModelBundle,
     check_consistency,
+    check_vectors,
     core_files,
     manifest_of,
     read_core,
@@ -29,6 +30,7 @@ from ml_engine.bundle_files import (
     VerifiedFiles,
     identity,
     prune,
+    read_served,
     read_verified,
     stage,
     swap_in,
@@ -83,8 +85,8 @@ class BundleStore:
         Raises `ModelError`: `no_bundle` when there is none, `feature_mismatch` when it was trained on other features,
         `bundle_refused` when anything else differs from what was signed or a newer version was seen before.
         """
-        bundle = self._read(symbol, self._paths.served(symbol))
-        newest = max([self._highest.get(symbol, 0), *self._paths.earlier(symbol)])
+        newest = max(self._highest.get(symbol, 0), self._paths.newest(symbol))
+        bundle = self._checked(symbol, read_served(self._paths, symbol, self._trust()))
         if bundle.version < newest:
             raise _refused(symbol, f"version {bundle.version} is older than version {newest} seen before")
         self._highest[symbol] = bundle.version
@@ -123,10 +125,10 @@ class BundleStore:
         return tuple(changed)
 
     def verify(self, symbol: Symbol) -> str:
-        """Give the public key that signed the bundle in service after reading all of it; raises like `load`."""
-        path = self._paths.served(symbol)
-        self._read(symbol, path)
-        return read_verified(path, self._trust()).key
+        """Give the public key that signed the bundle in service, all vectors reproduced; raises like `load`."""
+        files = read_served(self._paths, symbol, self._trust())
+        check_vectors(self._checked(symbol, files))
+        return files.key
 
     def save(self, bundle: ModelBundle, attachments: Mapping[str, bytes] | None = None) -> ModelBundle:
         """Sign and publish a bundle under the next version; the present one is kept aside.
@@ -135,6 +137,7 @@ class BundleStore:
         bundle contradicts itself or does not reproduce its test vectors; then nothing changes on disk.
         """
         check_consistency(bundle)
+        check_vectors(bundle)
         extra = dict(attachments or {})
         _check_names(extra)
         symbol = Symbol(bundle.metadata.symbol)
@@ -144,7 +147,7 @@ class BundleStore:
             files = {**core_files(saved), **extra}
             manifest = manifest_of(saved.metadata, files).to_bytes()
             signature = sign(ensure_key(self._signing_key), manifest)
-            self._publish(symbol, {**files, MANIFEST_FILE: manifest, SIGNATURE_FILE: signature})
+            self._publish(symbol, version, {**files, MANIFEST_FILE: manifest, SIGNATURE_FILE: signature})
         self._highest[symbol] = version
         return saved
 
@@ -153,11 +156,12 @@ class BundleStore:
         files = read_verified(directory, self._trust(), keep_all=True)
         symbol = Symbol(files.manifest.symbol)
         bundle = self._checked(symbol, files)
+        check_vectors(bundle)
         with self._locked():
             newest = self._newest_known(symbol)
             if bundle.version <= newest:
                 raise _refused(symbol, f"version {bundle.version} is not newer than version {newest}")
-            self._publish(symbol, files.content)
+            self._publish(symbol, bundle.version, files.content)
         return bundle
 
     def rollback(self, symbol: Symbol, now: datetime) -> ModelBundle:
@@ -197,13 +201,14 @@ class BundleStore:
 
     def _newest_known(self, symbol: Symbol) -> int:
         fact = _version_fact(self._paths.current(symbol))
-        return max([self._highest.get(symbol, 0), fact.version if fact else 0, *self._paths.earlier(symbol)])
+        return max(self._highest.get(symbol, 0), fact.version if fact else 0, self._paths.newest(symbol))
 
-    def _publish(self, symbol: Symbol, files: Mapping[str, bytes]) -> None:
+    def _publish(self, symbol: Symbol, version: int, files: Mapping[str, bytes]) -> None:
         self._finish_interrupted(symbol)
         stage(self._paths, symbol, files)
         present = _version_fact(self._paths.current(symbol))
         swap_in(self._paths, symbol, present.version if present else None)
+        self._paths.remember_newest(symbol, version)
         if self._keep_versions is not None:
             prune(self._paths, symbol, self._keep_versions - 1)
         self._index.pop(symbol, None)

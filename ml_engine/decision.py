@@ -59,16 +59,29 @@ def skill_verdict(metadata: BundleMetadata, *, binding: bool) -> GateVerdict:
     return GateVerdict("no_skill", min(skill.report.lower, skill.slope.lower), 0.0, proven or not binding)
 
 
-def expected_gross(line: ExpectedValuePart, score: float) -> float:
-    """Give the lower bound of the gross trade return expected at a score: a quantile over the resampled lines."""
-    if not line.slopes:
-        return line.intercept + line.slope * score
-    lines = np.array(line.intercepts) + np.array(line.slopes) * score
-    place = line.quantile * (len(lines) - 1)
-    low = int(place)
-    high = min(low + 1, len(lines) - 1)
-    ordered = np.partition(lines, (low, high))
-    return float(ordered[low] + (ordered[high] - ordered[low]) * (place - low))
+@dataclass(frozen=True, slots=True, eq=False)
+class ReturnLines:
+    """Lines from score to gross trade return, one per resample (n,); a bundle without resamples has its one line."""
+
+    intercepts: FloatArray
+    slopes: FloatArray
+    quantile: float
+
+    @classmethod
+    def of(cls, line: ExpectedValuePart) -> ReturnLines:
+        """Take the lines of a bundle."""
+        return cls(
+            np.array(line.intercepts or (line.intercept,)), np.array(line.slopes or (line.slope,)), line.quantile
+        )
+
+    def lower(self, score: float) -> float:
+        """Give the lower bound of the gross return expected at a score: the quantile over the lines."""
+        lines = self.intercepts + self.slopes * score
+        place = self.quantile * (len(lines) - 1)
+        low = int(place)
+        high = min(low + 1, len(lines) - 1)
+        ordered = np.partition(lines, (low, high))
+        return float(ordered[low] + (ordered[high] - ordered[low]) * (place - low))
 
 
 def expected_value_verdict(expected_net: float, *, binding: bool) -> GateVerdict:

@@ -45,8 +45,9 @@ def scores(probabilities: FloatArray, width: FloatArray) -> FloatArray:
 def return_slope(score: FloatArray, trade_gross: FloatArray, day: IntArray) -> Estimate:
     """Give the least-squares slope of trade return on score with its two-sided 95 % interval.
 
-    Variance clusters days and, because a trade may outlast its day, adds the covariance of neighbouring days where that
-    widens it; t quantile with days - 1 degrees of freedom. Without variation in the score the slope is 0 and unbounded.
+    The variance is the larger of two: days left out in turn, so that one wild day cannot prove a slope, and clusters of
+    days with the covariance of neighbours, because a trade may outlast its day. t quantile with days - 1 degrees of
+    freedom. Without variation in the score the slope is 0 and unbounded.
     """
     centred = score - score.mean()
     power = float(centred @ centred)
@@ -55,7 +56,8 @@ def return_slope(score: FloatArray, trade_gross: FloatArray, day: IntArray) -> E
         return Estimate(0.0, float("-inf"), float("inf"))
     slope = float(centred @ trade_gross) / power
     residual = trade_gross - trade_gross.mean() - slope * centred
-    error = math.sqrt(_clustered_variance(centred * residual, day)) / power
+    clustered = _clustered_variance(centred * residual, day) / power**2
+    error = math.sqrt(max(clustered, _left_out_variance(score, trade_gross, day)))
     reach = float(stats.t.ppf(0.975, count - 1)) * error
     return Estimate(slope, float(slope - reach), float(slope + reach))
 
@@ -64,9 +66,7 @@ def expected_value_line(
     score: FloatArray, trade_gross: FloatArray, day: IntArray, *, seed: int, draws: int = 200
 ) -> ExpectedValueLine:
     """Fit the line on all rows and on `draws` day-block resamples."""
-    _, index = np.unique(day, return_inverse=True)
-    columns = (np.ones_like(score), score, trade_gross, score * score, score * trade_gross)
-    sums = np.stack([np.bincount(index, weights=column) for column in columns], axis=1)
+    sums = _day_sums(score, trade_gross, day)
     intercept, slope = _lines(sums.sum(axis=0, keepdims=True))
     intercepts, slopes = _lines(day_draws(day, seed=seed, draws=draws) @ sums)
     return ExpectedValueLine(
@@ -74,13 +74,33 @@ def expected_value_line(
     )
 
 
+def _day_sums(score: FloatArray, trade_gross: FloatArray, day: IntArray) -> FloatArray:
+    """Give per day (n, sum s, sum r, sum s*s, sum s*r), shape (n_days, 5)."""
+    _, index = np.unique(day, return_inverse=True)
+    columns = (np.ones_like(score), score, trade_gross, score * score, score * trade_gross)
+    return np.stack([np.bincount(index, weights=column) for column in columns], axis=1)
+
+
 def _lines(sums: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Solve slope >= 0 and intercept from rows of (n, sum s, sum r, sum s*s, sum s*r)."""
+    """Solve intercept and slope >= 0 from rows of day sums."""
+    slope = np.maximum(_slopes(sums), 0.0)
+    return (sums[:, 2] - slope * sums[:, 1]) / sums[:, 0], slope
+
+
+def _slopes(sums: FloatArray) -> FloatArray:
+    """Solve the least-squares slope from rows of day sums; 0 where the score does not vary."""
     count, score, gain, square, product = sums.T
     spread = square - score * score / count
-    slope = np.divide(product - score * gain / count, spread, out=np.zeros_like(spread), where=spread > 1e-18 * count)
-    slope = np.maximum(slope, 0.0)
-    return (gain - slope * score) / count, slope
+    return np.divide(product - score * gain / count, spread, out=np.zeros_like(spread), where=spread > 1e-18 * count)
+
+
+def _left_out_variance(score: FloatArray, trade_gross: FloatArray, day: IntArray) -> float:
+    """Give the jackknife variance of the slope over days."""
+    sums = _day_sums(score, trade_gross, day)
+    total = sums.sum(axis=0, keepdims=True)
+    without = _slopes(total - sums)
+    groups = len(sums)
+    return float(((without - _slopes(total)) ** 2).sum()) * (groups - 1) / groups
 
 
 def _clustered_variance(terms: FloatArray, day: IntArray) -> float:

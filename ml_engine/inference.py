@@ -57,9 +57,9 @@ class LinearMap:
 
 def softmax(logits: FloatArray) -> FloatArray:
     """Give (n, 3) probabilities of (n, 3) logits; each is > 0 and rows sum to 1 within rounding."""
-    top = np.maximum(np.maximum(logits[:, 0], logits[:, 1]), logits[:, 2])
-    shifted = np.ascontiguousarray(np.maximum(logits - top[:, None], -_LOGIT_SPAN))
-    return _normalised(np.exp(shifted))
+    shifted = np.ascontiguousarray(logits - logits.max(axis=1, keepdims=True))
+    np.maximum(shifted, -_LOGIT_SPAN, out=shifted)
+    return _normalised(np.exp(shifted, out=shifted))
 
 
 def tempered(probabilities: FloatArray, temperature: float) -> FloatArray:

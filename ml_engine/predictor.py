@@ -17,8 +17,8 @@ from data_manager.feed_checks import FeatureRow
 from ml_engine.bundle import OUTLIER_CENTRE, OUTLIER_MEDIAN, OUTLIER_PRECISION, OUTLIER_SCALE, ModelBundle
 from ml_engine.decision import (
     Region,
+    ReturnLines,
     Thresholds,
-    expected_gross,
     expected_value_verdict,
     first_refusal,
     leaning,
@@ -70,6 +70,8 @@ class MLEnsemblePredictor:
         self._fees_frac = fees_frac
         self._serving: dict[Symbol, _Prepared] = {}
         self._refused: dict[Symbol, str] = {}
+        self._known: set[Symbol] = set()
+        self._told: dict[Symbol, int | str] = {}
         self._answers: dict[Symbol, tuple[_Prepared, int, _Answer]] = {}
 
     def signal(self, row: FeatureRow, now: datetime) -> Signal:
@@ -94,26 +96,20 @@ class MLEnsemblePredictor:
         return replace(signal, action=action, reason=reason, expected_net_frac=net, gates=gates)
 
     def adopt(self, now: datetime) -> tuple[tuple[Symbol, int | str], ...]:
-        """Take over changed bundles; give each symbol's new version, or why its change was refused.
+        """Take over what changed; give each symbol's new version, or why its change was refused.
 
-        A refused change leaves the bundle in service as it was; a bundle that is gone serves no longer.
+        A refused change leaves the bundle in service as it was; a bundle that is gone serves no longer. In replay every
+        known symbol is looked at, for time alone may make a version valid.
         """
+        changed = set(self._bundles.poll_changes())
+        self._known |= changed
         news: list[tuple[Symbol, int | str]] = []
-        for symbol in self._bundles.poll_changes():
-            before = self._serving.get(symbol)
-            try:
-                bundle = self._fetch(symbol, now)
-            except ModelError as error:
-                if error.reason == "no_bundle":
-                    self._serving.pop(symbol, None)
-                self._refused[symbol] = error.reason
-                news.append((symbol, error.reason))
-                continue
-            self._refused.pop(symbol, None)
-            if before is None or before.bundle is not bundle:
-                self._serving[symbol] = _prepare(bundle)
-                if before is None or before.bundle.version != bundle.version:
-                    news.append((symbol, bundle.version))
+        for symbol in sorted(self._known if self._as_of else changed):
+            outcome = self._taken_over(symbol, now)
+            refused_anew = symbol in changed and isinstance(outcome, str)
+            if refused_anew or self._told.get(symbol) != outcome:
+                news.append((symbol, outcome))
+            self._told[symbol] = outcome
         return tuple(news)
 
     def bundle_at(self, symbol: Symbol, now: datetime) -> ModelBundle:
@@ -141,6 +137,20 @@ class MLEnsemblePredictor:
                 known = _prepare(bundle)
                 self._serving[symbol] = known
         return known
+
+    def _taken_over(self, symbol: Symbol, now: datetime) -> int | str:
+        before = self._serving.get(symbol)
+        try:
+            bundle = self._fetch(symbol, now)
+        except ModelError as error:
+            if error.reason == "no_bundle":
+                self._serving.pop(symbol, None)
+            self._refused[symbol] = error.reason
+            return error.reason
+        self._refused.pop(symbol, None)
+        if before is None or before.bundle is not bundle:
+            self._serving[symbol] = _prepare(bundle)
+        return bundle.version
 
     def _fetch(self, symbol: Symbol, now: datetime) -> ModelBundle:
         bundle = self._bundles.as_of(symbol, now) if self._as_of else self._bundles.load(symbol)
@@ -236,6 +246,7 @@ class _Prepared:
     bundle: ModelBundle
     required: BoolArray
     region: Region | None
+    lines: ReturnLines | None
     columns: tuple[str, ...] = ()
     places: IntArray | None = None
 
@@ -260,11 +271,10 @@ class _Prepared:
         raw = self.bundle.ensemble.member_probabilities(values[None, :])
         final = _distribution(self.bundle.ensemble.combine(raw)[0])
         members = {name: _distribution(part[0]) for name, part in raw.items()}
-        line, width = self.bundle.metadata.expected_value, self.bundle.metadata.width
-        gross = None
-        if line is not None and width is not None:
+        width, gross = self.bundle.metadata.width, None
+        if self.lines is not None and width is not None:
             wide = width.at(volatility_frac=row.volatility_frac, atr_frac=row.atr_frac)
-            gross = expected_gross(line, (final.buy - final.sell) * wide)
+            gross = self.lines.lower((final.buy - final.sell) * wide)
         distance = None if self.region is None else self.region.distance(values)
         return _Answer(row, final, members, gross, distance)
 
@@ -281,7 +291,9 @@ def _prepare(bundle: ModelBundle) -> _Prepared:
             precision=reference[OUTLIER_PRECISION],
             limit=metadata.outlier.limit,
         )
-    return _Prepared(bundle, np.array([name not in optional for name in metadata.feature_columns]), region)
+    required = np.array([name not in optional for name in metadata.feature_columns])
+    lines = None if metadata.expected_value is None else ReturnLines.of(metadata.expected_value)
+    return _Prepared(bundle, required, region, lines)
 
 
 def _distribution(values: FloatArray) -> Probabilities:

@@ -92,27 +92,30 @@ class EnsembleTrainer:
     def train(self, symbol: Symbol, market: TrainingMarket, tell: Tell = lambda phase: None) -> Trained:
         """Train one symbol; raises `MarketDataError` or `ModelError` with the reason when it cannot be."""
         tell("features and labels")
-        found = self._sample(symbol, market)
+        found = sample(symbol, market, self._model, self._risk, max_gap_bars=self._max_gap_bars)
+        basket = market.basket if market.benchmark in market.basket else ()
+        return self.train_on(found, basket, tell)
+
+    def train_on(self, found: Sample, basket: tuple[Symbol, ...] = (), tell: Tell = lambda phase: None) -> Trained:
+        """Train on rows already made; raises `ModelError` when they are too few or cannot be calibrated."""
+        require_enough(found.data, min_rows=self._model.min_train_rows)
         tell("split")
-        blocks = split_blocks(
-            found.data.t0, found.data.t1, train_ratio=self._model.validation.train_ratio, purge=self._purge
-        )
+        blocks = self._split(found)
         tell("columns")
         columns = fitting.choose_columns(found.data, blocks.train.rows, self._model, self._plan, self._purge)
         tell("fit")
         twin = self._grow(found, blocks, columns)
         tell("calibrate")
         vote = fitting.settle_vote(found.data, blocks, twin, self._model, gap_rows=self._window_bars)
-        tell("gates")
         candidate = Candidate(found.data, blocks, twin, vote)
+        tell("gates")
         gates = measure_gates(candidate, seed=self._seed)
         tell("report")
         figures, money = self._report(candidate)
         tell("refit")
         shipped, refit = self._refit(candidate)
-        verdict = judge(figures[ENSEMBLE].skill, gates.slope, vote, calibrate_rows=len(blocks.calibrate))
         return Trained(
-            symbol=symbol,
+            symbol=found.data.symbol,
             sample=found,
             purge=self._purge,
             blocks=blocks,
@@ -123,9 +126,9 @@ class EnsembleTrainer:
             gates=gates,
             figures=figures,
             money=money,
-            verdict=verdict,
+            verdict=judge(figures[ENSEMBLE].skill, gates.slope, vote, calibrate_rows=len(blocks.calibrate)),
             ensemble=compact(shipped, vote),
-            basket=market.basket if market.benchmark in market.basket else (),
+            basket=basket,
             excess_loss=excess_loss(candidate, step=self._model.labeling.horizon_bars),
             recipe=self._plan.name,
         )
@@ -136,10 +139,9 @@ class EnsembleTrainer:
         bars = self._window_bars if configured == "auto" else max(configured, self._window_bars)
         return Purge(bars * BASE.ms, self._model.validation.embargo_bars * BASE.ms)
 
-    def _sample(self, symbol: Symbol, market: TrainingMarket) -> Sample:
-        found = sample(symbol, market, self._model, self._risk, max_gap_bars=self._max_gap_bars)
-        require_enough(found.data, min_rows=self._model.min_train_rows)
-        return found
+    def _split(self, found: Sample) -> Blocks:
+        ratio = self._model.validation.train_ratio
+        return split_blocks(found.data.t0, found.data.t1, train_ratio=ratio, purge=self._purge)
 
     def _grow(self, found: Sample, blocks: Blocks, columns: tuple[int, ...]) -> Grown:
         return fitting.grow(

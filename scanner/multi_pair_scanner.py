@@ -20,7 +20,7 @@ from scanner.liquidity_limits import limits_for
 from scanner.scoring import MOMENTUM, TECHNICAL, Scorecard, composite, ml_score
 from scanner.universe import Listings, Universe
 
-_UNEXPECTED = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, OSError)
+_UNEXPECTED = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError, OSError)
 
 
 class ScannerMarket(Protocol):

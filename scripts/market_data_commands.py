@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from bn_ml.clock import SystemClock
 from bn_ml.config import load_settings
 from bn_ml.domain.market import Symbol, Timeframe, from_iso, from_ms, iso, to_ms
+from bn_ml.env import load_env
 from bn_ml.errors import BnMlError, ConfigError, MarketDataError, Transient
 from bn_ml.settings import Settings
 from data_manager.bars import Bars
@@ -34,7 +35,7 @@ Choice = TypeVar("Choice")
 
 def run(arguments: argparse.Namespace) -> int:
     """Run one command; gives its exit code."""
-    settings = load_settings(arguments.config).settings
+    settings = load_settings(arguments.config, environ=load_env(Path.cwd())).settings
     store = HistoryStore(arguments.history_dir or settings.data.history_dir)
     match arguments.command:
         case "download":

@@ -20,7 +20,7 @@ def table(rows: Sequence[Row], *, terminal: bool) -> str:
     if not terminal:
         return "\n".join("\t".join(line) for line in lines)
     widths = [max(len(line[place]) for line in lines) for place in range(len(names))]
-    right = [isinstance(rows[0][name], int | float) for name in names]
+    right = [isinstance(rows[0][name], int | float) and not isinstance(rows[0][name], bool) for name in names]
     padded = (
         [
             text.rjust(width) if numeric else text.ljust(width)

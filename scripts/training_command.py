@@ -55,20 +55,18 @@ def load(arguments: argparse.Namespace) -> Settings:
 
 def run_once(arguments: argparse.Namespace, settings: Settings, *, trained_by: str) -> Run:
     """Choose the symbols, read the market, train, and give every outcome."""
-    from bn_ml.clock import SimulatedClock, SystemClock
-    from bn_ml.domain.market import from_ms, to_ms
+    from bn_ml.domain.market import from_ms
     from ml_engine.bundle_signing import key_file
     from ml_engine.training_data import load_market
     from ml_engine.training_progress import UP_TO_DATE, SymbolOutcome
     from ml_engine.training_session import TrainingJob, finished, run_session, symbols_to_train
-    from scripts.training_market import basket, open_history, training_end
+    from scripts.training_market import basket, open_history, training_clock, training_end
 
     wanted = _symbols(arguments, settings)
-    clock = SimulatedClock(arguments.until) if arguments.until else SystemClock()
+    clock = training_clock(settings, arguments.until)
     history, source = open_history(settings, clock)
-    end_ms = training_end(settings, arguments.until, history, wanted)
-    recent = arguments.until is None and end_ms >= to_ms(clock.now()) - 3_600_000
-    trained_at = clock.now() if recent else from_ms(end_ms)
+    end_ms = training_end(settings, clock, arguments.until, history, wanted)
+    trained_at = from_ms(end_ms)
     market = load_market(history, wanted, basket(settings), settings.model, end_ms=end_ms)
     signing_key = key_file(Path(settings.model.models_dir), os.environ)
     job = TrainingJob(settings, market, arguments.quick, trained_at, trained_by, signing_key)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from bn_ml.clock import SystemClock
+from bn_ml.clock import SimulatedClock, SystemClock
 from bn_ml.domain.market import Symbol, to_ms
 from bn_ml.errors import BnMlError, MarketDataError
 from bn_ml.ports import Clock
@@ -19,18 +19,29 @@ if TYPE_CHECKING:
     from bn_ml.settings import Settings
 
 
+def training_clock(settings: Settings, until: datetime | None) -> Clock:
+    """Give the clock the bars are read by: standing at `until` (a replay: else at its start), or the running one.
+
+    A real exchange is always read by the running clock.
+    """
+    mode = _mode(settings)
+    moment = settings.data.replay_from if until is None and mode == "replay" else until
+    if moment is None or mode not in ("replay", "synthetic"):
+        return SystemClock()
+    return SimulatedClock(moment)
+
+
 def open_history(settings: Settings, clock: Clock) -> tuple[History, str]:
     """Open the market data the settings name and say what it is.
 
     Live bars are kept in `data.history_dir`; when the exchange does not answer, what is kept there is used alone.
     Raises `MarketDataError` when there is neither.
     """
-    mode = settings.data.paper_market_data_mode if settings.environment == "paper" else "live"
     store = HistoryStore(settings.data.history_dir)
     try:
         manager = BinanceDataManager(settings, clock=clock)
     except BnMlError as error:
-        if mode != "live" or not store.symbols():
+        if _mode(settings) != "live" or not store.symbols():
             raise
         return StoredHistory(store, None), f"stored bars in {store.root} (the exchange did not answer: {error})"
     if manager.source.name == "binance" and not settings.exchange.testnet:
@@ -38,18 +49,13 @@ def open_history(settings: Settings, clock: Clock) -> tuple[History, str]:
     return manager, manager.source.name
 
 
-def training_end(settings: Settings, until: datetime | None, history: History, symbols: Sequence[Symbol]) -> int:
-    """Give the instant (ms) after which nothing is used.
-
-    `until` when given; for a replay its start, or without one the end of the records; otherwise now.
-    """
-    now_ms = to_ms(SystemClock().now())
-    if until is not None:
-        return min(to_ms(until), now_ms)
-    if settings.environment != "paper" or settings.data.paper_market_data_mode != "replay":
+def training_end(
+    settings: Settings, clock: Clock, until: datetime | None, history: History, symbols: Sequence[Symbol]
+) -> int:
+    """Give the instant (ms) after which nothing is used: `until`, the clock's, or the end of a replay's records."""
+    now_ms = to_ms(clock.now() if until is None else min(until, clock.now()))
+    if until is not None or _mode(settings) != "replay":
         return now_ms
-    if settings.data.replay_from is not None:
-        return to_ms(settings.data.replay_from)
     return max((_last_close(history, symbol, now_ms) for symbol in symbols), default=0) or now_ms
 
 
@@ -58,6 +64,10 @@ def basket(settings: Settings) -> tuple[Symbol, ...]:
     excluded = {Symbol(text) for text in settings.universe.exclude}
     names = (*settings.universe.training_symbols, settings.model.drift.benchmark_symbol)
     return tuple(sorted({Symbol(text) for text in names} - excluded))
+
+
+def _mode(settings: Settings) -> str:
+    return settings.data.paper_market_data_mode if settings.environment == "paper" else "live"
 
 
 def _last_close(history: History, symbol: Symbol, now_ms: int) -> int:

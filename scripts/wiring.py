@@ -227,7 +227,9 @@ def _feed(settings: Settings, world: World, market: BinanceDataManager, engineer
     limits = FeedLimits(settings.data.max_bar_delay_sec, settings.data.max_gap_bars)
     if world.is_replay:
         ahead = replay_source(settings, SimulatedClock(DISTANT))
-        return BatchFeatureFeed(engineer, ahead, basket=market_basket, limits=limits)
+        return BatchFeatureFeed(
+            engineer, ahead, basket=market_basket, limits=limits, blocks=2 * len(market_basket.symbols) + 2
+        )
     return LiveFeatureFeed(engineer, CachedBars(market), basket=market_basket, limits=limits)
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bn_ml.control import is_tighter
-from bn_ml.domain.account import AccountState, ControlState
+from bn_ml.domain.account import AccountState, Control, ControlState
 from bn_ml.domain.events import BreakerCleared, BreakerTripped, ControlChanged, CycleFailed, CycleStarted, ScanFinished
 from bn_ml.domain.market import Symbol, from_ms, to_ms
 from bn_ml.domain.signals import Action, ScanReport
-from bn_ml.errors import StateError
+from bn_ml.errors import MarketDataError, StateError
 from bn_ml.ports import Background, OpportunitySource
 from trader.account_keeper import AccountKeeper
 from trader.breakers import BreakerStatus, Conditions, control_causes, demanded_state, entry_breakers
@@ -28,6 +28,8 @@ from trader.reconciliation import Reconciler
 log = logging.getLogger(__name__)
 
 Stop = Callable[[], bool]
+ENGINE = "engine"
+PASSING_CAUSES = frozenset({"stale_prices", "api_ban", "clock", "disk"})
 CycleWatcher = Callable[[CycleReport], None]
 
 
@@ -153,6 +155,9 @@ class TradingEngine:
         settings = self._desk.settings
         breakers = entry_breakers(account, scan, settings, now=now, equity_returns=self._parts.keeper.equity_returns)
         conditions = Conditions(
+            refusals_in_row=self._parts.orders.refusals_in_row,
+            price_age_s=self._price_age_s(now),
+            missing_stop=bool(self._parts.exits.missing_stops(now)),
             orders_last_minute=self._parts.entries.orders_last_minute(now),
             notional_today=float(self._parts.entries.notional_today(now)),
             disk_free_mb=free_disk_mb(self._desk.store.path),
@@ -165,15 +170,21 @@ class TradingEngine:
     def _tighten(self, demanded: ControlState, names: str, *, now: datetime) -> None:
         control = self._desk.store.control()
         if is_tighter(demanded, control.state):
-            changed = self._desk.store.set_control(demanded, names, "engine", now)
-        elif (
-            control.state is ControlState.REDUCE_ONLY and control.set_by == "engine" and demanded is ControlState.NORMAL
-        ):
-            changed = self._desk.store.set_control(ControlState.NORMAL, f"cleared: {control.reason}", "engine", now)
+            changed = self._desk.store.set_control(demanded, names, ENGINE, now)
+        elif demanded is ControlState.NORMAL and _clears_by_itself(control):
+            changed = self._desk.store.set_control(ControlState.NORMAL, f"cleared: {control.reason}", ENGINE, now)
         else:
             return
         self._desk.journal.emit(ControlChanged(now, changed.state.value, changed.reason, changed.set_by, changed.epoch))
         log.warning("control state changed state=%s reason=%s", changed.state.value, changed.reason)
+
+    def _price_age_s(self, now: datetime) -> float:
+        """Give the age of the newest price of the benchmark, which trades whenever the venue does."""
+        benchmark = Symbol(self._desk.settings.risk.circuit_breakers.volatility_benchmark_symbol)
+        try:
+            return self._desk.market.quote(benchmark).age_s(now)
+        except MarketDataError:
+            return float("inf")
 
     def _note_breakers(self, breakers: tuple[BreakerStatus, ...], now: datetime) -> None:
         tripped = {item.name: item for item in breakers if item.tripped}
@@ -240,6 +251,12 @@ class TradingEngine:
             yield
         finally:
             self._tally.durations_ms[name] = round((self._desk.clock.monotonic() - started) * 1000, 3)
+
+
+def _clears_by_itself(control: Control) -> bool:
+    """Tell whether the engine tightened for causes that pass; anything else waits for an operator."""
+    causes = set(control.reason.split(", "))
+    return control.state is ControlState.REDUCE_ONLY and control.set_by == ENGINE and causes <= PASSING_CAUSES
 
 
 def _next_multiple(now: datetime, step: timedelta) -> datetime:

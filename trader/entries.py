@@ -18,9 +18,10 @@ from trader.account_keeper import AccountKeeper
 from trader.breakers import BreakerStatus
 from trader.cycle_report import CycleTally
 from trader.desk import Desk
-from trader.entry_plan import EntryPlan, save_plan
+from trader.entry_plan import EntryPlan, save_plan, written
 from trader.entry_request import EntryRequest
 from trader.order_manager import OrderManager
+from trader.order_rules import order_problems
 from trader.protection import Protection
 from trader.risk_manager import RiskManager, ranked
 
@@ -53,7 +54,7 @@ class EntryMaker:
             decision = self._risk.judge(request)
             if not decision.approved:
                 self._refuse(request, decision, tally)
-            elif self._buy(request, decision):
+            elif self._buy(request, decision, tally):
                 tally.opened += 1
 
     def orders_last_minute(self, now: datetime) -> int:
@@ -98,8 +99,15 @@ class EntryMaker:
         self._desk.journal.emit(RiskRefused(request.now, request.symbol, rule, value, limit))
         log.info("entry refused symbol=%s rule=%s value=%.6g limit=%.6g", request.symbol, rule, value, limit)
 
-    def _buy(self, request: EntryRequest, decision: RiskDecision) -> bool:
+    def _buy(self, request: EntryRequest, decision: RiskDecision, tally: CycleTally) -> bool:
         intent = self._intent(request, decision)
+        problems = order_problems(intent, request.rules, request.quote, request.account.quote_free)
+        for problem in problems[:1]:
+            tally.refusals[problem.code] += 1
+            got, needed = float(problem.got), float(problem.needed)
+            self._desk.journal.emit(RiskRefused(request.now, request.symbol, problem.code, got, needed))
+            log.info("entry refused symbol=%s rule=%s %s", request.symbol, problem.code, problem.message)
+            return False
         with self._desk.store.transaction():
             save_plan(self._desk.store, _plan(request, decision, intent.position_id), request.now)
             self._desk.journal.emit(
@@ -178,30 +186,30 @@ def _plan(request: EntryRequest, decision: RiskDecision, position_id: str) -> En
         score=request.opportunity.score,
         bundle_version=signal.bundle_version,
         data_source=request.data_source,
-        notes={
-            "confidence": signal.confidence,
-            "proba_sell": signal.probabilities.sell,
-            "proba_hold": signal.probabilities.hold,
-            "proba_buy": signal.probabilities.buy,
-            "score": request.opportunity.score,
-            "expected_net_pct": signal.expected_net_frac,
-            "daily_risk_used_pct": float(account.day.planned_loss / equity),
-            "daily_risk_with_trade_pct": float((account.day.planned_loss + planned) / equity),
-            "weekly_risk_used_pct": float(account.week.planned_loss / equity),
-            "weekly_risk_with_trade_pct": float((account.week.planned_loss + planned) / equity),
-            "market_volatility_ratio": request.scan.volatility_ratio,
-            "market_drift_detected": request.scan.drifted,
-            "market_regime": mood.regime.value,
-            "santrade_signal": mood.signal,
-            "santrade_confidence": mood.confidence,
-            "santrade_profile": mood.profile,
-            "santrade_score": mood.score,
-            "santrade_regime": mood.regime.value,
-            "equity": float(equity),
-            "exposure_before": float(account.exposure),
-            "open_positions_before": len(request.positions),
-            "size_limited_by": decision.binding,
-            "data_source": request.data_source,
-            "bundle_version": signal.bundle_version,
-        },
+        notes=written(
+            {
+                "confidence": signal.confidence,
+                "probas": signal.probabilities.as_dict(),
+                "score": request.opportunity.score,
+                "expected_net_pct": signal.expected_net_frac,
+                "daily_risk_used_pct": float(account.day.planned_loss / equity),
+                "daily_risk_with_trade_pct": float((account.day.planned_loss + planned) / equity),
+                "weekly_risk_used_pct": float(account.week.planned_loss / equity),
+                "weekly_risk_with_trade_pct": float((account.week.planned_loss + planned) / equity),
+                "market_volatility_ratio": request.scan.volatility_ratio,
+                "market_drift_detected": request.scan.drifted,
+                "market_regime": mood.regime.value,
+                "santrade_signal": mood.signal,
+                "santrade_confidence": mood.confidence,
+                "santrade_profile": mood.profile,
+                "santrade_score": mood.score,
+                "santrade_regime": mood.regime.value,
+                "equity": float(equity),
+                "exposure_before": float(account.exposure),
+                "open_positions_before": len(request.positions),
+                "size_limited_by": decision.binding,
+                "data_source": request.data_source,
+                "bundle_version": signal.bundle_version,
+            }
+        ),
     )

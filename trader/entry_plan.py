@@ -6,8 +6,9 @@ story again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
@@ -19,7 +20,7 @@ from bn_ml.state_store import StateStore
 
 @dataclass(frozen=True, slots=True)
 class EntryPlan:
-    """The plan behind one entry. `notes` are the fields users see in the trade row."""
+    """The plan behind one entry. `notes` are the fields users see in the trade row, as JSON."""
 
     position_id: str
     rules: MarketRules
@@ -29,7 +30,17 @@ class EntryPlan:
     score: float
     bundle_version: int | None
     data_source: str
-    notes: Mapping[str, float | int | str | bool | None] = field(default_factory=dict)
+    notes: str = "{}"
+
+
+def written(notes: Mapping[str, object]) -> str:
+    """Write the notes of a plan."""
+    return json.dumps(notes, sort_keys=True)
+
+
+def read_notes(plan: EntryPlan) -> dict[str, object]:
+    """Read the notes of a plan."""
+    return dict(json.loads(plan.notes))
 
 
 def save_plan(store: StateStore, plan: EntryPlan, at: datetime) -> None:

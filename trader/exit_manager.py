@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from decimal import Decimal
 
@@ -44,10 +45,9 @@ class ExitManager:
     def levels(self, entry_price: Decimal, atr_frac: float, rules: MarketRules) -> Levels[Decimal]:
         """Give stop and targets of an entry on the symbol's ticks: the stop rounded down, targets up.
 
-        An unknown ATR (0) in ATR mode gives the closest stop allowed, since a fill must always get its stop.
+        An unknown ATR (0 or not finite) in ATR mode gives the closest stop allowed: a fill must always get its stop.
         """
-        atr = max(exact(atr_frac), SMALLEST_ATR)
-        raw = initial_levels(entry_price, atr, self._rules)
+        raw = initial_levels(entry_price, max(_known(atr_frac), SMALLEST_ATR), self._rules)
         target_1 = rules.price_up(raw.target_1)
         return Levels(
             stop=max(rules.price_down(raw.stop), rules.tick),
@@ -57,7 +57,7 @@ class ExitManager:
 
     def raw_levels(self, entry_price: Decimal, atr_frac: float) -> Levels[Decimal]:
         """Give the levels before rounding to ticks; `ValueError` for an unknown ATR in ATR mode."""
-        return initial_levels(entry_price, exact(atr_frac), self._rules)
+        return initial_levels(entry_price, _known(atr_frac), self._rules)
 
     def tranches(self, position: Position, rules: MarketRules) -> tuple[Tranche, ...]:
         """Split what a position holds into tranches with their stop and target.
@@ -126,7 +126,7 @@ class ExitManager:
         self, position: Position, highest: Decimal, atr_frac: float, *, tp1_hit: bool, rules: MarketRules | None
     ) -> Decimal:
         raised = raised_stop(
-            position.entry_price, position.stop, highest, self._rules, tp1_hit=tp1_hit, atr_frac=exact(atr_frac)
+            position.entry_price, position.stop, highest, self._rules, tp1_hit=tp1_hit, atr_frac=_known(atr_frac)
         )
         paid_back = position.stop
         if tp1_hit and self._rules.break_even_after_tp1:
@@ -159,6 +159,10 @@ def is_sellable(quantity: Decimal, price: Decimal, rules: MarketRules) -> bool:
     """Tell whether a sell order of this quantity passes the symbol's minimum at a price."""
     enough = quantity >= max(rules.min_quantity, rules.step)
     return enough and quantity * price >= rules.min_notional
+
+
+def _known(atr_frac: float) -> Decimal:
+    return exact(atr_frac) if math.isfinite(atr_frac) else ZERO
 
 
 def _merged(

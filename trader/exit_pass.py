@@ -9,18 +9,23 @@ from decimal import Decimal
 
 from bn_ml.domain.account import ControlState
 from bn_ml.domain.market import Quote, Symbol
+from bn_ml.domain.orders import IntentState, Purpose
 from bn_ml.domain.positions import ExitReason, Position
 from bn_ml.errors import MarketDataError
 from trader.desk import Desk
 from trader.entry_plan import load_plan
 from trader.exit_manager import ExitManager
 from trader.order_manager import OrderManager
-from trader.protection import Protection
+from trader.protection import Protection, is_covered
 
 log = logging.getLogger(__name__)
 
 FLATTEN_CAUSES = ("kill_switch", "breaker_drawdown")
 """Why a HALTED bot sells what it holds; any other halt leaves the resting stops alone."""
+
+
+STOP_GRACE = timedelta(seconds=30)
+"""How long a position may stand without its stop before that alone stops entries."""
 
 
 class ExitPass:
@@ -41,9 +46,22 @@ class ExitPass:
         """Bring orders up to date and act on every open position."""
         self._orders.refresh()
         now = self._desk.clock.now()
+        self._cancel_late_entries(now)
         for position in self._positions.open_positions():
             self._look_at(position, now, sell_signal=position.symbol in sell_signals)
         self._looked_at = now
+
+    def missing_stops(self, now: datetime) -> tuple[Symbol, ...]:
+        """Give the symbols held for longer than 30 s without every tranche's stop resting."""
+        held = [item for item in self._positions.open_positions() if now - item.opened_at > STOP_GRACE]
+        return tuple(item.symbol for item in held if not is_covered(item, self._orders.open_of(item.position_id)))
+
+    def _cancel_late_entries(self, now: datetime) -> None:
+        limit = timedelta(seconds=self._desk.settings.exchange.orders.limit_timeout_sec)
+        for record in self._orders.open_intents():
+            late = now - record.intent.created_at >= limit
+            if record.intent.purpose is Purpose.ENTRY and record.state is IntentState.OPEN and late:
+                self._orders.cancel(record)
 
     def _look_at(self, position: Position, now: datetime, *, sell_signal: bool) -> None:
         control = self._desk.store.control()

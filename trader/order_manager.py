@@ -41,6 +41,7 @@ class OrderManager:
         self.positions = positions
         receive_window = timedelta(milliseconds=desk.settings.exchange.recv_window_ms)
         self._acceptance = receive_window + ACCEPTANCE_SLACK
+        self.refusals_in_row = 0
         self._open = {record.intent.client_id: record for record in self._store.open_intents()}
 
     def commit(self, *intents: OrderIntent) -> None:
@@ -62,6 +63,7 @@ class OrderManager:
         except (OutcomeUnknown, Transient) as error:
             self._mark_unknown(intent, str(error))
         else:
+            self.refusals_in_row = 0
             self.book(report)
         return self._record(intent.client_id)
 
@@ -72,10 +74,13 @@ class OrderManager:
         except Refused as error:
             self._refuse(target, error)
             self._refuse(stop, error)
+            # One refused list is one refusal.
+            self.refusals_in_row -= 1
         except (OutcomeUnknown, Transient) as error:
             self._mark_unknown(target, str(error))
             self._mark_unknown(stop, str(error))
         else:
+            self.refusals_in_row = 0
             for report in reports:
                 self.book(report)
         return self._record(target.client_id), self._record(stop.client_id)
@@ -159,6 +164,7 @@ class OrderManager:
                 self.resolve(other)
 
     def _refuse(self, intent: OrderIntent, error: Refused) -> None:
+        self.refusals_in_row += 1
         reason = f"{error.code} {error}".strip() if error.code else str(error)
         with self._store.transaction():
             self._store.update_intent(intent.client_id, IntentState.REFUSED, reason=reason, at=self._clock.now())

@@ -13,8 +13,8 @@ from bn_ml.domain.positions import ExitReason, Leg, Position, PositionStatus
 from bn_ml.errors import StateError
 from trader.account_keeper import AccountKeeper
 from trader.desk import Desk
-from trader.entry_plan import EntryPlan, load_plan
-from trader.exit_manager import ExitManager
+from trader.entry_plan import EntryPlan, load_plan, read_notes
+from trader.exit_manager import ExitManager, stop_reason
 
 
 def opened(fill: Fill, plan: EntryPlan, exits: ExitManager) -> Position:
@@ -180,7 +180,7 @@ class PositionManager:
         held = self.position(intent.position_id)
         position = opened(fill, plan, self._exits) if held is None else grown(held, fill, plan, self._exits)
         self.save(position)
-        notes = {**_trade_notes(intent, fill), **plan.notes}
+        notes = {**_trade_notes(intent, fill), **read_notes(plan)}
         self._add_trade(fill, notes)
 
     def _book_sale(self, intent: OrderIntent, fill: Fill) -> None:
@@ -231,8 +231,7 @@ def sale_reason(intent: OrderIntent, position: Position) -> ExitReason:
     if intent.purpose is Purpose.TARGET:
         return ExitReason.TP1 if intent.tranche == "tp1" else ExitReason.TP2
     if intent.purpose is Purpose.STOP:
-        raised = position.trailing_active and (intent.stop_price or ZERO) > position.entry_price
-        return ExitReason.TRAILING_STOP if raised else ExitReason.STOP_LOSS
+        return stop_reason(position)
     return ExitReason(intent.reason)
 
 

@@ -7,19 +7,18 @@ again, so that at most one tranche is ever without its stop. What cannot be prot
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
 from bn_ml.domain.events import PositionProtected, StopMoved
-from bn_ml.domain.market import ZERO, Quote, Symbol
+from bn_ml.domain.market import ZERO, Quote
 from bn_ml.domain.orders import IntentRecord, IntentState, OrderIntent, OrderType, Purpose, Side
 from bn_ml.domain.positions import ExitReason, Position, Tranche
 from bn_ml.errors import StateError
 from trader.desk import Desk
 from trader.entry_plan import load_plan
-from trader.exit_manager import ExitManager
+from trader.exit_manager import ExitManager, stop_reason
 from trader.order_manager import OrderManager
 
 log = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ class Protection:
     def ensure(self, position: Position) -> None:
         """Place every missing stop of a position; does nothing while one of its orders is unaccounted for."""
         live = self._orders.open_of(position.position_id)
-        if _is_covered(position, live):
+        if is_covered(position, live):
             return
         if any(record.intent.purpose is Purpose.ENTRY or record.state is not IntentState.OPEN for record in live):
             return
@@ -113,7 +112,7 @@ class Protection:
     def _past_levels(self, position: Position, tranche: Tranche, quantity: Decimal) -> bool:
         quote = self._market.quote(position.symbol)
         if quote.bid <= tranche.stop_price or quote.last <= tranche.stop_price:
-            reason = ExitReason.TRAILING_STOP if tranche.stop_price > position.entry_price else ExitReason.STOP_LOSS
+            reason = stop_reason(position)
         elif tranche.target_price is not None and _reached(quote, tranche.target_price):
             reason = ExitReason.TP1 if tranche.label == "tp1" else ExitReason.TP2
         else:
@@ -237,7 +236,7 @@ class Protection:
         position = self._positions.position(position_id)
         if position is None or not position.is_open or position.protected_at is not None:
             return
-        if not _is_covered(position, self._orders.open_of(position_id)):
+        if not is_covered(position, self._orders.open_of(position_id)):
             return
         now: datetime = self._clock.now()
         with self._store.transaction():
@@ -245,12 +244,8 @@ class Protection:
             self._journal.emit(PositionProtected(now, position.symbol, position_id, tranches=len(position.tranches)))
 
 
-def unprotected(positions: tuple[Position, ...], live: Mapping[str, tuple[IntentRecord, ...]]) -> tuple[Symbol, ...]:
-    """Give the symbols of positions that have a quantity without a resting stop; `live` is keyed by position id."""
-    return tuple(item.symbol for item in positions if not _is_covered(item, live.get(item.position_id, ())))
-
-
-def _is_covered(position: Position, live: tuple[IntentRecord, ...]) -> bool:
+def is_covered(position: Position, live: tuple[IntentRecord, ...]) -> bool:
+    """Tell whether every tranche of a position has its stop among the live orders."""
     stopped = {
         record.intent.tranche
         for record in live

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
 from bn_ml.domain.decisions import RiskDecision, RuleVerdict
 from bn_ml.domain.exit_levels import Levels
-from bn_ml.domain.market import MarketRules, Symbol, exact, quantise
+from bn_ml.domain.market import MarketRules, Symbol, quantise
 from bn_ml.domain.signals import Opportunity, ScanReport
 from bn_ml.settings import RiskSettings, Settings
 from trader import risk_rules as own
@@ -93,7 +94,7 @@ class RiskManager:
 
     def _levels(self, entry: EntryRequest) -> tuple[Levels[Decimal], bool]:
         atr_frac = entry.opportunity.atr_frac
-        known = self._settings.risk.exit_mode != "atr" or exact(atr_frac) > 0
+        known = self._settings.risk.exit_mode != "atr" or (atr_frac > 0 and math.isfinite(atr_frac))
         return self._exits.levels(entry.quote.ask, atr_frac, entry.rules), known
 
 

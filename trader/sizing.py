@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -116,6 +117,8 @@ def mood_scale(mood: MarketMood) -> float:
     """Give the factor the market's mood puts on a size: 1 unless it is bearish or risky, never below a quarter."""
     if mood.regime in (MarketRegime.DISABLED, MarketRegime.INSUFFICIENT_DATA):
         return 1.0
+    if not math.isfinite(mood.score):
+        return LEAST_MOOD_SCALE
     return max((1.0 + min(mood.score, 0.0)) * _REGIME_SCALE.get(mood.regime, 1.0), LEAST_MOOD_SCALE)
 
 

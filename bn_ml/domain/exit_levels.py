@@ -6,7 +6,8 @@ the two types. Fractions are of the entry price, shares of the bought quantity.
 A trade is followed over bars by the conventions of the simulated exchange. A bar is walked open, low, high, close. A
 stop is touched when the low reaches it and fills at the open when the bar opens through it. A resting target fills at
 its own price, and only when the bar trades strictly above it. What the bot does between bars (hard drawdown,
-break-even, trailing) happens at the open of the next bar, so a stop raised by bar k acts from bar k+1.
+break-even, trailing) happens at the open of the next bar, seeing that open, so a stop raised by bar k acts from bar
+k+1.
 """
 
 from __future__ import annotations
@@ -289,6 +290,7 @@ class _Walk(Generic[Number]):
         elif opening <= self.hard:
             self.close(index, opening, ExitReason.HARD_DRAWDOWN)
         else:
+            self.highest = max(self.highest, opening)
             self._raise_stop()
             if opening <= self.stop:
                 self.close(index, opening, self._stop_reason())

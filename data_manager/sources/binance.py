@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from urllib.parse import urlparse
 
 import numpy as np
 
@@ -21,10 +22,15 @@ from data_manager.resampling import floor_ms
 _RULES_AGE = timedelta(hours=1)
 _DEPTH_WITHIN = Decimal("0.01")
 _PROBE_TIMEOUT_MS = 5000
+_MARKET_HOSTS = (".binance.com", "data-api.binance.vision")
 
 
 class BinanceSource:
-    """Live market data without a key. `ExchangeError` comes through where the venue fails as a whole."""
+    """Live market data without a key.
+
+    Bars and quotes are labelled `binance_testnet` or `binance_sandbox` when they come from there. `ExchangeError` comes
+    through where the venue fails as a whole.
+    """
 
     name = "binance"
     notice = ""
@@ -35,6 +41,7 @@ class BinanceSource:
         self._reader = ExchangeReader(settings, clock)
         self._clock = clock
         self._offset_ms = offset_ms
+        self._label = _label(settings)
         self._rules: tuple[datetime, Mapping[Symbol, MarketRules]] | None = None
         self._lock = threading.Lock()
 
@@ -49,7 +56,7 @@ class BinanceSource:
 
     @property
     def offset_ms(self) -> int:
-        """The venue's clock minus ours, measured when connecting."""
+        """The venue's clock minus ours, measured when connecting and whenever the rules are asked for."""
         return self._offset_ms
 
     def bars(self, symbol: Symbol, timeframe: Timeframe, start_ms: int, end_ms: int) -> Bars:
@@ -64,7 +71,7 @@ class BinanceSource:
             if len(page) < KLINES_PER_REQUEST:
                 break
             start = int(str(page[-1][0])) + timeframe.ms
-        return _bars(symbol, timeframe, rows, self.name).closed_by(now_ms)
+        return _bars(symbol, timeframe, rows, self._label).closed_by(now_ms)
 
     def quote(self, symbol: Symbol) -> Quote:
         """Give best prices and depth from the order book, last price and turnover from the 24 h statistics.
@@ -86,7 +93,7 @@ class BinanceSource:
                 ask=ask,
                 last=Decimal(str(statistics["lastPrice"])),
                 at=at,
-                source=self.name,
+                source=self._label,
                 depth_quote=_depth((*bids, *asks), (bid + ask) / 2),
                 volume_24h_quote=Decimal(str(statistics["quoteVolume"])),
             )
@@ -98,12 +105,27 @@ class BinanceSource:
         now = self._clock.now()
         with self._lock:
             if self._rules is None or now - self._rules[0] >= _RULES_AGE:
-                self._rules = (now, parse_exchange_info(self._reader.exchange_info()).rules)
+                answer = self._reader.exchange_info()
+                self._rules = (now, parse_exchange_info(answer).rules)
+                self._offset_ms = _server_time(answer, self._offset_ms + to_ms(now)) - to_ms(now)
             return self._rules[1]
 
     def path(self, symbol: Symbol, since_ms: int, until_ms: int) -> Bars:
         """Give the closed 1-minute bars inside a span."""
         return self.bars(symbol, Timeframe.M1, since_ms, until_ms - Timeframe.M1.ms + 1)
+
+
+def _label(settings: ExchangeSettings) -> str:
+    """Give the word bars and quotes carry: prices of the test network or of another address are not the market's."""
+    if settings.base_url is None:
+        return "binance_testnet" if settings.testnet else "binance"
+    host = urlparse(settings.base_url).hostname or ""
+    return "binance" if host.endswith(_MARKET_HOSTS) else "binance_sandbox"
+
+
+def _server_time(answer: Mapping[str, object], otherwise: int) -> int:
+    told = answer.get("serverTime")
+    return told if isinstance(told, int) else otherwise
 
 
 def _bars(symbol: Symbol, timeframe: Timeframe, rows: Sequence[Sequence[object]], source: str) -> Bars:

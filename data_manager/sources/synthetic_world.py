@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import Enum
 
 import numpy as np
+from numpy.random import Generator, Philox, SeedSequence
 
 from bn_ml.domain.market import MarketRules, Symbol, from_ms
 from data_manager.bars import FloatArray
@@ -141,7 +142,7 @@ def autoregress(innovations: FloatArray, start: float, phi: float) -> FloatArray
     return values
 
 
-def _shock(generator: np.random.Generator, heavy: bool) -> FloatArray:
+def _shock(generator: Generator, heavy: bool) -> FloatArray:
     if not heavy:
         return generator.standard_normal(BLOCK_BARS)
     unit = math.sqrt((_STUDENT_FREEDOM - 2) / _STUDENT_FREEDOM)
@@ -149,6 +150,6 @@ def _shock(generator: np.random.Generator, heavy: bool) -> FloatArray:
     return heavy_tailed
 
 
-def _generator(seed: int, name: str, block: int) -> np.random.Generator:
+def _generator(seed: int, name: str, block: int) -> Generator:
     entropy = (seed % 2**64, zlib.crc32(name.encode()), block)
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))
+    return Generator(Philox(SeedSequence(entropy)))

@@ -46,7 +46,9 @@ def members(seed: int = 7, holes: float = 0.05) -> dict[str, Any]:
     """The three fitted members, small, single-threaded and seeded."""
     rows, classes = training_rows(seed=seed, holes=holes)
     return {
-        "rf": RandomForestClassifier(20, max_depth=5, min_samples_leaf=5, random_state=seed, n_jobs=1).fit(rows, classes),
+        "rf": RandomForestClassifier(20, max_depth=5, min_samples_leaf=5, random_state=seed, n_jobs=1).fit(
+            rows, classes
+        ),
         "xgb": xgboost.XGBClassifier(
             n_estimators=15, max_depth=3, objective="multi:softprob", n_jobs=1, random_state=seed, learning_rate=0.2
         ).fit(rows, classes),

@@ -26,7 +26,12 @@ def symbol_record(base: str, quote: str) -> dict[str, object]:
             {"filterType": "PRICE_FILTER", "minPrice": "0.01", "maxPrice": "1000000.00", "tickSize": "0.01000000"},
             {"filterType": "LOT_SIZE", "minQty": "0.00001", "maxQty": "9000.0", "stepSize": "0.00001000"},
             {"filterType": "MARKET_LOT_SIZE", "minQty": "0.00000000", "maxQty": "97.0", "stepSize": "0.00000000"},
-            {"filterType": "NOTIONAL", "minNotional": "5.00000000", "applyMinToMarket": True, "maxNotional": "9000000.0"},
+            {
+                "filterType": "NOTIONAL",
+                "minNotional": "5.00000000",
+                "applyMinToMarket": True,
+                "maxNotional": "9000000.0",
+            },
         ],
     }
 
@@ -50,7 +55,11 @@ class LoopbackExchange:
         self.requests: list[tuple[str, Query]] = []
         self.failures: list[Failure] = []
         self.used_weight = 1
-        self.book = {"lastUpdateId": 1, "bids": [["100.00", "2"], ["98.50", "5"]], "asks": [["100.02", "1"], ["102", "9"]]}
+        self.book = {
+            "lastUpdateId": 1,
+            "bids": [["100.00", "2"], ["98.50", "5"]],
+            "asks": [["100.02", "1"], ["102", "9"]],
+        }
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -96,7 +105,16 @@ class LoopbackExchange:
         end = min(int(query.get("endTime", 2**62)) + 1, self.now_ms)
         part = bars.between(int(query.get("startTime", 0)), end)
         part = part.rows(0, int(query.get("limit", 500)))
-        columns = (part.open_time, part.open, part.high, part.low, part.close, part.volume, part.quote_volume, part.trades)
+        columns = (
+            part.open_time,
+            part.open,
+            part.high,
+            part.low,
+            part.close,
+            part.volume,
+            part.quote_volume,
+            part.trades,
+        )
         return [
             [t, str(o), str(h), str(low), str(c), str(v), t + length - 1, str(q), n, "0", "0", "0"]
             for t, o, h, low, c, v, q, n in zip(*(column.tolist() for column in columns), strict=True)
@@ -105,7 +123,7 @@ class LoopbackExchange:
 
 def _handler(exchange: LoopbackExchange) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the name http.server calls
+        def do_GET(self) -> None:
             url = urlparse(self.path)
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
             exchange.requests.append((url.path, query))
@@ -133,5 +151,3 @@ def _handler(exchange: LoopbackExchange) -> type[BaseHTTPRequestHandler]:
             """Say nothing."""
 
     return Handler
-
-

@@ -80,7 +80,9 @@ def test_a_long_batch_equals_its_rows_one_by_one() -> None:
 def test_members_trained_without_holes_meet_holes_like_their_libraries() -> None:
     models = members(holes=0.0)
     models = {name: models[name] for name in ("xgb", "lgb")}
-    ensemble = CompactEnsemble.from_members(models, temperatures={}, weights={"xgb": 0.5, "lgb": 0.5}, final_map=LinearMap())
+    ensemble = CompactEnsemble.from_members(
+        models, temperatures={}, weights={"xgb": 0.5, "lgb": 0.5}, final_map=LinearMap()
+    )
     rows = training_rows(300, seed=5, holes=0.3)[0]
     assert worst_gap(ensemble, models, rows) <= TOLERANCE
 
@@ -98,7 +100,9 @@ def test_early_stopping_serves_the_best_round_only() -> None:
         callbacks=[lightgbm.early_stopping(5, verbose=False)],
     )
     models = {"xgb": boosted, "lgb": light}
-    ensemble = CompactEnsemble.from_members(models, temperatures={}, weights={"xgb": 0.5, "lgb": 0.5}, final_map=LinearMap())
+    ensemble = CompactEnsemble.from_members(
+        models, temperatures={}, weights={"xgb": 0.5, "lgb": 0.5}, final_map=LinearMap()
+    )
     assert ensemble.trees["xgb"] == 3 * (boosted.best_iteration + 1)
     assert ensemble.trees["lgb"] == 3 * light.best_iteration_
     assert worst_gap(ensemble, models, rows) <= TOLERANCE
@@ -109,9 +113,9 @@ def test_trees_that_never_split_are_reproduced() -> None:
     models = {
         "rf": RandomForestClassifier(3, min_samples_leaf=150, n_jobs=1, random_state=1).fit(rows, classes),
         "lgb": lightgbm.LGBMClassifier(n_estimators=3, min_child_samples=500, n_jobs=1, verbose=-1).fit(rows, classes),
-        "xgb": xgboost.XGBClassifier(
-            n_estimators=2, min_child_weight=1e6, objective="multi:softprob", n_jobs=1
-        ).fit(rows, classes),
+        "xgb": xgboost.XGBClassifier(n_estimators=2, min_child_weight=1e6, objective="multi:softprob", n_jobs=1).fit(
+            rows, classes
+        ),
     }
     ensemble = CompactEnsemble.from_members(models, temperatures={}, weights=EQUAL, final_map=LinearMap())
     assert worst_gap(ensemble, models, rows) <= TOLERANCE
@@ -166,7 +170,9 @@ def test_a_row_of_another_width_is_refused() -> None:
     logits=st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=1, max_size=5),
     temperature=st.floats(0.05, 20.0),
 )
-def test_softmax_and_temperature_keep_order_and_stay_distributions(logits: list[list[float]], temperature: float) -> None:
+def test_softmax_and_temperature_keep_order_and_stay_distributions(
+    logits: list[list[float]], temperature: float
+) -> None:
     plain = softmax(np.array(logits))
     soft = tempered(plain, temperature)
     assert (soft > 0.0).all()

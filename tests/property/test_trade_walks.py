@@ -127,7 +127,7 @@ def _bar_by_bar(path: BarPath[float], first: int, rules: ExitRules[float], atr: 
             return [*legs, (round(left, 9), opening, index, label)]
         if opening <= hard:
             return [*legs, (round(left, 9), opening, index, ExitReason.HARD_DRAWDOWN)]
-        hit = len(pending) < 2
+        hit, highest = len(pending) < 2, max(highest, opening)
         trailing = trailing or trailing_is_active(entry, highest, rules, tp1_hit=hit)
         stop = raised_stop(entry, stop, highest, rules, tp1_hit=hit, atr_frac=atr)
         label = ExitReason.TRAILING_STOP if trailing else ExitReason.STOP_LOSS

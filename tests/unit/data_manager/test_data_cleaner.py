@@ -93,7 +93,9 @@ def test_a_last_bar_of_hardly_any_volume_counts_as_unfinished(share: float, left
 def test_a_large_move_without_a_halt_survives() -> None:
     bars = some_bars(100)
     factor = np.where(np.arange(100) >= 50, 3.13, 1.0)
-    moved = replace(bars, **{name: np.round(getattr(bars, name) * factor, 4) for name in ("open", "high", "low", "close")})
+    moved = replace(
+        bars, **{name: np.round(getattr(bars, name) * factor, 4) for name in ("open", "high", "low", "close")}
+    )
     report = clean(moved)
     assert report.bars is moved
     assert report.breaks == ()

@@ -236,8 +236,9 @@ def test_refuses_a_stop_that_is_not_below_the_bid() -> None:
     assert judged(wide, scanner={"spread_max_pct": 0.05}).reason == "no_valid_stop"
 
 
-def test_atr_levels_need_an_atr() -> None:
-    entry = request(opportunity=opportunity(atr_frac=0.0))
+@pytest.mark.parametrize("atr_frac", [0.0, float("nan"), float("inf")])
+def test_atr_levels_need_an_atr(atr_frac: float) -> None:
+    entry = request(opportunity=opportunity(atr_frac=atr_frac))
     assert judged(entry, risk={"exit_mode": "atr"}).reason == "no_valid_stop"
     assert judged(entry).approved
 

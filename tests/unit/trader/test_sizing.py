@@ -119,6 +119,7 @@ def test_half_size_after_a_loss_pause() -> None:
         (MarketMood(MarketRegime.BEAR_PRESSURE, score=-0.9), 0.25),
         (MarketMood(MarketRegime.HIGH_RISK_NEUTRAL, score=0.0), 0.75),
         (MarketMood(MarketRegime.INSUFFICIENT_DATA, score=-1.0), 1.0),
+        (MarketMood(MarketRegime.NEUTRAL, score=float("nan")), 0.25),
     ],
 )
 def test_mood_only_shrinks(mood: MarketMood, scale: float) -> None:
