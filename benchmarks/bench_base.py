@@ -21,7 +21,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NU
 # Loaded before any reference loads pandas: TA-Lib then stays without its data frame wrappers, as in the trading process.
 TALIB = ta.__name__
 
-Judged = Literal["ratio >=", "ratio <=", "ours <=", "ours ==", "shown"]
+Judged = Literal["ratio >=", "ratio <=", "ours <=", "ours >=", "ours ==", "shown"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Result:
             "ratio >=": self.ratio >= self.bar,
             "ratio <=": self.ratio <= self.bar,
             "ours <=": self.ours <= self.bar,
+            "ours >=": self.ours >= self.bar,
             "ours ==": self.ours == self.bar,
             "shown": True,
         }[self.judged]

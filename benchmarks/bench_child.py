@@ -44,6 +44,29 @@ def load_native(models: str, count: str) -> Figures:
     return {"cpu_s": time.process_time() - started, "rss_mb": resident_mb(), "held": len(held), "of": len(libraries)}
 
 
+def replay(config: str) -> Figures:
+    """Run a replay of the bot to its end; the start-up is measured apart."""
+    import threading
+
+    from bn_ml.config import load_settings
+    from scripts.wiring import Extras, open_bot, open_world
+
+    settings = load_settings(Path(config)).settings
+    started = time.process_time()
+    world = open_world(settings, "replay", threading.Event())
+    bot = open_bot(settings, world, Extras())
+    opened = time.process_time()
+
+    def done() -> bool:
+        return world.ends_at is not None and world.clock.now() >= world.ends_at
+
+    bot.engine.run(done)
+    finished = time.process_time()
+    orders = len(bot.store.recent_intents(1_000_000))
+    bot.close()
+    return {"cpu_s": finished - opened, "open_s": opened - started, "orders": orders, "rss_mb": resident_mb()}
+
+
 def _rounds(models: str, count: str) -> int:
     return round(int(count) / sum((folder / "rf.joblib").is_file() for folder in Path(models).iterdir()))
 
@@ -56,7 +79,7 @@ def resident_mb() -> float:
     raise RuntimeError("no VmRSS")
 
 
-TASKS: Mapping[str, Callable[..., Figures]] = {"load-ours": load_ours, "load-native": load_native}
+TASKS: Mapping[str, Callable[..., Figures]] = {"load-ours": load_ours, "load-native": load_native, "replay": replay}
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import joblib
 import numpy as np
+from numpy.random import default_rng
 
 from bn_ml.errors import ModelError
 from ml_engine.bundle import VECTOR_ROWS, VECTOR_TOLERANCE, ModelBundle, TestVectors
@@ -56,7 +57,7 @@ def choose_vector_rows(
     `rows` (n, k) are training rows, `optional` (k,) marks columns that may be NaN, `borders` (m, k) are rows whose
     probabilities lie near a threshold.
     """
-    generator = np.random.default_rng(seed)
+    generator = default_rng(seed)
     near = np.empty((0, rows.shape[1])) if borders is None else borders[: VECTOR_ROWS // 4]
     drawn = rows[generator.integers(0, len(rows), VECTOR_ROWS - len(near))].astype(np.float64)
     drawn[VECTOR_ROWS // 4 : VECTOR_ROWS // 2, optional] = np.nan

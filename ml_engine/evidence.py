@@ -91,7 +91,10 @@ def _slopes(sums: FloatArray) -> FloatArray:
     """Solve the least-squares slope from rows of day sums; 0 where the score does not vary."""
     count, score, gain, square, product = sums.T
     spread = square - score * score / count
-    return np.divide(product - score * gain / count, spread, out=np.zeros_like(spread), where=spread > 1e-18 * count)
+    slopes: FloatArray = np.divide(
+        product - score * gain / count, spread, out=np.zeros_like(spread), where=spread > 1e-18 * count
+    )
+    return slopes
 
 
 def _left_out_variance(score: FloatArray, trade_gross: FloatArray, day: IntArray) -> float:

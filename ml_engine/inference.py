@@ -20,7 +20,7 @@ from ml_engine.tree_arrays import CLASSES, FloatArray, IntArray, tree_nodes
 MEMBER_NAMES = ("rf", "xgb", "lgb")
 PROBABILITY_FLOOR = 1e-9
 
-_MAGIC = b"BNMLENS1"
+_MAGIC = b"BNMLENS2"
 _ALIGN = 64
 _BLOCK_ROWS = 256
 _LOGIT_SPAN = 30.0
@@ -216,7 +216,7 @@ class CompactEnsemble:
 
     def _forest(self, leaves: NodeArray) -> FloatArray:
         shares = self.tables["rf"][leaves]
-        total = np.add.accumulate(shares, axis=1)[:, -1]
+        total = np.add.accumulate(shares, axis=1, dtype=np.float64)[:, -1]
         return np.ascontiguousarray(total, dtype=np.float64) / self.trees["rf"]
 
     def _boosted(self, name: str, leaves: NodeArray) -> FloatArray:

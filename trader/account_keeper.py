@@ -9,19 +9,27 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from bn_ml.codecs import from_plain, to_plain
-from bn_ml.domain.account import AccountState, Balance
+from bn_ml.domain.account import AccountState, Balance, Control, ControlState
 from bn_ml.domain.events import CycleFinished
 from bn_ml.domain.market import ZERO, Quote, Symbol, iso
 from bn_ml.domain.orders import Fill, IntentRecord, OrderType, Side
 from bn_ml.domain.positions import Leg, Position
 from bn_ml.errors import MarketDataError
 from trader.account_view import account_fields
-from trader.accounting import AccountBook, account_state, book_closed_position, book_planned_loss, new_book
+from trader.accounting import (
+    AccountBook,
+    account_state,
+    book_closed_position,
+    book_planned_loss,
+    book_resumed,
+    new_book,
+)
 from trader.cycle_report import CycleReport
 from trader.desk import Desk
 
-BOOK, RETURNS, HEARTBEAT = "account_book", "equity_returns", "heartbeat"
+BOOK, HEARTBEAT = "account_book", "heartbeat"
 DAY = timedelta(days=1)
+RESUMED = "resumed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,6 @@ class AccountKeeper:
         self._cash = desk.store.ledger_balances().get(self._quote_asset, ZERO)
         kept = desk.store.get(BOOK)
         self._book = None if kept is None else from_plain(AccountBook, kept)
-        self._returns: list[float] = list(from_plain(tuple[float, ...], desk.store.get(RETURNS) or []))
         beat = desk.store.get(HEARTBEAT)
         self.cycles = 0 if beat is None else from_plain(Heartbeat, beat).cycle
         since = desk.clock.now() - DAY
@@ -57,11 +64,6 @@ class AccountKeeper:
         """Positions closed and parts sold since the start of the process."""
         return self._full_closes, self._legs
 
-    @property
-    def equity_returns(self) -> tuple[float, ...]:
-        """Returns of equity per UTC day, oldest first, within the value-at-risk window."""
-        return tuple(self._returns)
-
     def account(self, positions: Sequence[Position], intents: Sequence[IntentRecord]) -> AccountState:
         """Give the account as of now on the newest quotes; a symbol without quote keeps its last mark."""
         now = self._desk.clock.now()
@@ -70,10 +72,13 @@ class AccountKeeper:
         state, rolled = account_state(
             book, cash=self._balance(intents), positions=positions, quotes=quotes, intents=intents, now=now
         )
-        if rolled.day.key != book.day.key:
-            self._close_day(book, rolled)
         self._book = rolled
         return state
+
+    def follow(self, control: Control) -> None:
+        """Take notice of the control state: after an operator's resume the drawdown counts from the present equity."""
+        if control.state is ControlState.NORMAL and control.reason.startswith(RESUMED):
+            self._book = book_resumed(self._opened_book(), control.since)
 
     def fill_booked(self, fill: Fill) -> None:
         """Move the cash of a fill."""
@@ -145,12 +150,6 @@ class AccountKeeper:
         locked = sum((_locked(record) for record in intents), ZERO)
         return Balance(self._quote_asset, self._cash - locked, locked)
 
-    def _close_day(self, before: AccountBook, after: AccountBook) -> None:
-        opened = before.day.opening_equity
-        if opened > 0:
-            self._returns.append(float(after.day.opening_equity / opened - 1))
-        self._returns = self._returns[-self._desk.settings.risk.var_window_days :]
-
     def _win_rate(self, now: datetime) -> float:
         while self._recent and self._recent[0][0] < now - DAY:
             self._recent.popleft()
@@ -160,7 +159,6 @@ class AccountKeeper:
     def _save(self) -> None:
         now = self._desk.clock.now()
         self._desk.store.put(BOOK, to_plain(self._book), now)
-        self._desk.store.put(RETURNS, self._returns, now)
 
 
 def _locked(record: IntentRecord) -> Decimal:

@@ -31,6 +31,7 @@ class AccountBook:
     statistics: TradeStatistics = field(default_factory=TradeStatistics)
     cooldown_until: Mapping[Symbol, datetime] = field(default_factory=dict)
     marks: Mapping[Symbol, Decimal] = field(default_factory=dict)
+    resumed_at: datetime | None = None
     openings: tuple[Decimal, ...] = ()
 
 
@@ -88,6 +89,11 @@ def account_state(
         reserved_quote=sum((may_still_spend(record) for record in intents), start=ZERO),
     )
     return state, rolled
+
+
+def book_resumed(book: AccountBook, since: datetime) -> AccountBook:
+    """Measure the drawdown anew from now on, once per decision of an operator to let trading go on."""
+    return book if book.resumed_at == since else replace(book, equity_peak=ZERO, resumed_at=since)
 
 
 def book_planned_loss(book: AccountBook, planned_loss: Decimal) -> AccountBook:

@@ -13,7 +13,7 @@ from bn_ml.domain.account import AccountState, Control, ControlState
 from bn_ml.domain.events import BreakerCleared, BreakerTripped, ControlChanged, CycleFailed, CycleStarted, ScanFinished
 from bn_ml.domain.market import Symbol, from_ms, to_ms
 from bn_ml.domain.signals import Action, ScanReport
-from bn_ml.errors import MarketDataError, StateError
+from bn_ml.errors import MarketDataError, StateError, Transient
 from bn_ml.ports import Background, OpportunitySource
 from trader.account_keeper import AccountKeeper
 from trader.breakers import BreakerStatus, Conditions, control_causes, demanded_state, entry_breakers
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 Stop = Callable[[], bool]
 ENGINE = "engine"
+MANAGE = "manage"
+RECOVERY_PAUSE = timedelta(seconds=5)
 PASSING_CAUSES = frozenset({"stale_prices", "api_ban", "clock", "disk"})
 CycleWatcher = Callable[[CycleReport], None]
 
@@ -65,7 +67,7 @@ class TradingEngine:
     def run(self, stop: Stop, max_cycles: int | None = None) -> None:
         """Recover, then run cycles, with a look at what is held in between, until `stop()` or `max_cycles`."""
         self._stop = stop
-        self._parts.reconciler.start()
+        self._recover()
         scanner = self._desk.settings.scanner
         scan_every = timedelta(seconds=scanner.scan_interval_sec)
         look_every = timedelta(seconds=scanner.exit_interval_sec)
@@ -95,11 +97,24 @@ class TradingEngine:
             raise
         except Exception as error:
             self._fail(error)
+            if MANAGE not in self._tally.durations_ms:
+                self._look()
         return self._record(scan, breakers, closed_before)
 
     def account(self) -> AccountState:
         """Give the account as of now, on the newest quotes of what is held."""
         return self._parts.keeper.account(self._parts.positions.open_positions(), self._parts.orders.open_intents())
+
+    def _recover(self) -> None:
+        """Reconcile before anything else, as often as it takes until the exchange answers."""
+        while not self._stop():
+            try:
+                self._parts.reconciler.start()
+            except Transient as error:
+                log.error("recovery waits for the exchange error=%s", error)
+                self._desk.clock.sleep_until(self._desk.clock.now() + RECOVERY_PAUSE)
+            else:
+                return
 
     def _wait(self, next_scan: datetime, look_every: timedelta) -> None:
         clock = self._desk.clock
@@ -127,7 +142,7 @@ class TradingEngine:
                     self._desk.journal.emit(event)
 
     def _manage(self) -> None:
-        with self._stage("manage"):
+        with self._stage(MANAGE):
             self._parts.exits.run(self._sell_signals)
             self._parts.reconciler.check_if_due()
 
@@ -151,9 +166,10 @@ class TradingEngine:
     def _judge_state(self, scan: ScanReport) -> tuple[BreakerStatus, ...]:
         """Evaluate the breakers, journal their changes and tighten the control state where one demands it."""
         now = self._desk.clock.now()
+        self._parts.keeper.follow(self._desk.store.control())
         account = self.account()
         settings = self._desk.settings
-        breakers = entry_breakers(account, scan, settings, now=now, equity_returns=self._parts.keeper.equity_returns)
+        breakers = entry_breakers(account, scan, settings, now=now, equity_returns=account.equity_returns)
         conditions = Conditions(
             refusals_in_row=self._parts.orders.refusals_in_row,
             price_age_s=self._price_age_s(now),

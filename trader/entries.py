@@ -71,11 +71,12 @@ class EntryMaker:
         desk, symbol = self._desk, opportunity.symbol
         now = desk.clock.now()
         unknown = self._orders.unknown_symbols()
+        account = self._keeper.account(positions, intents)
         return EntryRequest(
             opportunity=opportunity,
             quote=desk.market.quote(symbol),
             rules=desk.market.rules(symbol),
-            account=self._keeper.account(positions, intents),
+            account=account,
             control=desk.store.control(),
             scan=scan,
             now=now,
@@ -89,7 +90,7 @@ class EntryMaker:
             frozen=frozenset({symbol}) if unknown else frozenset(),
             data_source=opportunity.signal.data_source,
             real_money=desk.mode == "live",
-            equity_returns=self._keeper.equity_returns,
+            equity_returns=account.equity_returns,
         )
 
     def _refuse(self, request: EntryRequest, decision: RiskDecision, tally: CycleTally) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
+from bn_ml.control import permits
 from bn_ml.domain.events import OrderFinished, OrderOutcomeUnknown, OrderRejected, OrderSent
 from bn_ml.domain.market import Symbol
 from bn_ml.domain.orders import IntentRecord, IntentState, OrderIntent, OrderReport, OrderStatus
@@ -45,11 +46,13 @@ class OrderManager:
         self._open = {record.intent.client_id: record for record in self._store.open_intents()}
 
     def commit(self, *intents: OrderIntent) -> None:
-        """Write intents, with the control state checked in the same transaction; raises `StateError` if not allowed."""
+        """Write intents, with the control state checked in the same transaction; raises `Refused` if not allowed."""
         with self._store.transaction():
-            epoch = self._store.control().epoch
+            control = self._store.control()
             for intent in intents:
-                self._store.add_intent(intent, epoch)
+                if not permits(control.state, intent.purpose):
+                    raise Refused(f"{intent.purpose.value} under {control.state.value} ({control.reason})")
+                self._store.add_intent(intent, control.epoch)
                 self._journal.emit(_sent(intent))
         for intent in intents:
             self._record(intent.client_id)
@@ -108,20 +111,23 @@ class OrderManager:
         resting = {report.client_id: report for report in self._exchange.open_orders()}
         for record in pending:
             report = resting.get(record.intent.client_id)
-            settled = report is not None and record.state is IntentState.OPEN
-            if settled and report is not None and report.executed_quantity == record.filled_quantity:
-                continue
-            self.resolve(record)
+            if report is not None and record.state is not IntentState.OPEN:
+                self.book(report)
+                record = self._record(record.intent.client_id)
+            if report is None or report.executed_quantity != record.filled_quantity:
+                self.resolve(record)
 
     def resolve(self, record: IntentRecord) -> IntentRecord:
         """Ask the exchange for one order by its client id and book the answer.
 
-        Absence proves nothing until the exchange can no longer accept the request.
+        Absence proves nothing until the exchange can no longer accept the request, and never of an order it has shown.
         """
         intent = record.intent
         report = self._exchange.order_status(intent.symbol, intent.client_id)
         if report is not None:
             self.book(report)
+        elif record.state is IntentState.OPEN:
+            log.error("order not found any more symbol=%s client_id=%s", intent.symbol, intent.client_id)
         elif self._clock.now() > intent.created_at + self._acceptance:
             self._finish(intent, IntentState.NEVER_ACCEPTED, "not found after the receive window")
         elif record.state is IntentState.SENT:
@@ -161,7 +167,10 @@ class OrderManager:
         list_id = record.intent.list_id
         for other in self.open_intents() if list_id else ():
             if other.intent.list_id == list_id and other.intent.client_id != record.intent.client_id:
-                self.resolve(other)
+                try:
+                    self.resolve(other)
+                except Transient as error:
+                    log.warning("other leg unclear client_id=%s error=%s", other.intent.client_id, error)
 
     def _refuse(self, intent: OrderIntent, error: Refused) -> None:
         self.refusals_in_row += 1

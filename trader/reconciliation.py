@@ -13,6 +13,8 @@ from decimal import Decimal
 from bn_ml.domain.account import ControlState
 from bn_ml.domain.events import ControlChanged
 from bn_ml.domain.market import ZERO
+from bn_ml.domain.positions import Position
+from bn_ml.errors import MarketDataError
 from trader.desk import Desk
 from trader.order_manager import OrderManager
 from trader.protection import Protection
@@ -45,7 +47,7 @@ class Reconciler:
         self.check()
         if self._desk.store.control().state is not ControlState.HALTED:
             for position in self._positions.open_positions():
-                self._protection.ensure(position)
+                self._protect(position)
         log.info(
             "recovered positions=%s orders=%s state=%s epoch=%s",
             len(self._positions.open_positions()),
@@ -62,12 +64,12 @@ class Reconciler:
 
     def check(self) -> None:
         """Compare orders and balances once; halts on an orphan order or an unexplained difference."""
-        self._checked_at = self._desk.clock.now()
         orphans = [
             report.client_id
             for report in self._desk.exchange.open_orders()
             if report.client_id.startswith(OUR_PREFIX) and self._desk.store.intent(report.client_id) is None
         ]
+        self._checked_at = self._desk.clock.now()
         if orphans:
             self._halt(f"orphan_order: {', '.join(sorted(orphans))}")
             return
@@ -89,6 +91,12 @@ class Reconciler:
         assets = sorted(set(ledger) | set(held))
         pairs = {asset: held.get(asset, ZERO) - ledger.get(asset, ZERO) for asset in assets}
         return {asset: amount for asset, amount in pairs.items() if amount != 0}
+
+    def _protect(self, position: Position) -> None:
+        try:
+            self._protection.ensure(position)
+        except MarketDataError as error:
+            log.error("not protected yet symbol=%s reason=%s", position.symbol, error)
 
     def _halt(self, reason: str) -> None:
         if self._desk.store.control().state is ControlState.HALTED:

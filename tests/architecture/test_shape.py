@@ -69,7 +69,8 @@ def _clock_reads(tree: ast.AST) -> list[str]:
         owner_name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
         if node.func.attr in WALL_CLOCK and owner_name in {"time", "datetime", "date"}:
             found.append(f"{owner_name}.{node.func.attr} line {node.lineno}")
-        if owner_name == "random" or (node.func.attr == "default_rng" and not node.args and not node.keywords):
+        is_module = isinstance(owner, ast.Name) and owner.id == "random"
+        if is_module or (node.func.attr == "default_rng" and not node.args and not node.keywords):
             found.append(f"{owner_name}.{node.func.attr} line {node.lineno}")
     return found
 
@@ -108,6 +109,8 @@ def test_money_code_never_reads_a_dict_by_a_string_literal(path: Path) -> None:
 
 
 def _is_broad(handler: ast.ExceptHandler) -> bool:
+    if isinstance(handler.body[-1], ast.Raise):
+        return False
     names = {"Exception", "BaseException"}
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     return handler.type is None or any(getattr(kind, "id", "") in names for kind in kinds)

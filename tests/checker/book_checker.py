@@ -75,7 +75,9 @@ def _walk(
 def _figures(book: Book) -> dict[str, object]:
     closed = [row for row in book.positions if row.status == "CLOSED"]
     states = [recomputed(book.fills_by_position.get(row.position_id, ())) for row in book.positions]
-    results = [state.proceeds - state.cost for row, state in zip(book.positions, states, strict=True) if row.status == "CLOSED"]
+    results = [
+        state.proceeds - state.cost for row, state in zip(book.positions, states, strict=True) if row.status == "CLOSED"
+    ]
     return {
         "closed_positions": len(closed),
         "open_positions": len(book.positions) - len(closed),

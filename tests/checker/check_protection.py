@@ -111,7 +111,9 @@ def _delay(
     sent = first_exit.get(position_id)
     if sent is None:
         position = book.position_of.get(position_id)
-        complain.demand("first_stop", position is not None and position.status == "CLOSED", f"{position_id}: no stop was ever sent")
+        complain.demand(
+            "first_stop", position is not None and position.status == "CLOSED", f"{position_id}: no stop was ever sent"
+        )
         return 0.0
     delay_ms = max(sent - bought_ms, 0)
     complain.demand("first_stop", delay_ms <= limits.grace_ms, f"{position_id}: {delay_ms} ms after the entry")

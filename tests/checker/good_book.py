@@ -93,9 +93,7 @@ class AlwaysBuys:
 
     def _opportunity(self, symbol: Symbol, now: datetime) -> Opportunity:
         signal = Signal(symbol, Action.BUY, Probabilities(0.1, 0.1, 0.8), now, data_source="replay")
-        return Opportunity(
-            signal, self._market.quote(symbol), score=8.0, atr_frac=0.01, volatility_frac=0.0005
-        )
+        return Opportunity(signal, self._market.quote(symbol), score=8.0, atr_frac=0.01, volatility_frac=0.0005)
 
 
 def write_book(path: Path, settings: Settings, *, bars: int, seed: int, restarts: int = 0) -> None:
@@ -109,6 +107,8 @@ def _trade(path: Path, settings: Settings, *, start: datetime, cycles: int, mark
     clock = SimulatedClock(start, QUARTER)
     prices = MadeUpMarket(clock, *market)
     store = StateStore(path)
+    # Nobody pulls the plug on a test.
+    store.session.execute("PRAGMA synchronous = OFF")
     fee = Decimal("0.001")
     exchange = PaperExchange(Venue(VenueStore(store), fees=FeeRates(maker=fee, taker=fee)), prices, clock)
     exchange.fund("USDT", Decimal(1000))
@@ -139,7 +139,7 @@ def _walk(dice: np.random.Generator, bars: int) -> list[Bar]:
         path = opened * np.exp(np.cumsum(dice.normal(0.0001, 0.0025, size=8)))
         price = float(path[-1])
         numbers = [opened, max(opened, *path), min(opened, *path), price]
-        prices = [Decimal(f"{number:.2f}") for number in numbers]
+        first, high, low, last = (Decimal(f"{number:.2f}") for number in numbers)
         at = START + QUARTER * place
-        made.append(Bar(at, at + QUARTER, *prices, Decimal(1_000_000)))
+        made.append(Bar(at, at + QUARTER, first, high, low, last, Decimal(1_000_000)))
     return made
