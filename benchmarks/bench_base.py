@@ -18,7 +18,7 @@ from data_manager import ta
 ROOT = Path(__file__).resolve().parents[1]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
 
-# Loaded before any reference loads pandas: TA-Lib then stays without its data frame wrappers, as in the trading process.
+# Loaded before any reference loads pandas: TA-Lib then has no data frame wrappers, as in the trading process.
 TALIB = ta.__name__
 
 Judged = Literal["ratio >=", "ratio <=", "ours <=", "ours >=", "ours ==", "shown"]
@@ -63,12 +63,16 @@ class Result:
         return {**shape, "holds": self.holds}
 
 
-def faster(name: str, ours: float, reference: float, *, bar: float | None, runs: int, unit: str, note: str = "") -> Result:  # noqa: PLR0913, E501
+def faster(  # noqa: PLR0913  one argument per column of the table
+    name: str, ours: float, reference: float, *, bar: float | None, runs: int, unit: str, note: str = ""
+) -> Result:
     """Give the result for a cost that must be `bar` times smaller than the reference's."""
     return Result(name, ours, reference, reference / ours, bar, "ratio >=" if bar else "shown", unit, runs, note)
 
 
-def smaller(name: str, ours: float, reference: float, *, bar: float | None, runs: int, unit: str, note: str = "") -> Result:  # noqa: PLR0913, E501
+def smaller(  # noqa: PLR0913  one argument per column of the table
+    name: str, ours: float, reference: float, *, bar: float | None, runs: int, unit: str, note: str = ""
+) -> Result:
     """Give the result for a figure that may be at most `bar` times the reference's."""
     return Result(name, ours, reference, ours / reference, bar, "ratio <=" if bar else "shown", unit, runs, note)
 
@@ -102,12 +106,11 @@ class ChildRun:
 
     code: int
     cpu_s: float
-    peak_mb: float
     output: str
 
 
 def child(command: Sequence[str], *, cwd: Path = ROOT) -> ChildRun:
-    """Run a process to its end and measure its CPU seconds and peak memory."""
+    """Run a process to its end and measure its CPU seconds."""
     process = subprocess.Popen(
         command, cwd=cwd, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -115,7 +118,7 @@ def child(command: Sequence[str], *, cwd: Path = ROOT) -> ChildRun:
     output = process.stdout.read().decode(errors="replace")
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    return ChildRun(process.returncode, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output)
+    return ChildRun(process.returncode, usage.ru_utime + usage.ru_stime, output)
 
 
 def python(code: str) -> ChildRun:
@@ -127,7 +130,18 @@ def task(name: str, *arguments: str) -> dict[str, float]:
     """Run one task of `benchmarks.bench_child` in its own process and give the figures it prints last."""
     done = _succeeded(child([sys.executable, "-m", "benchmarks.bench_child", name, *arguments]))
     figures: dict[str, float] = json.loads(done.output.strip().splitlines()[-1])
-    return {**figures, "peak_mb": done.peak_mb}
+    return figures
+
+
+def memory_mb(field: str, *, status: str | None = None) -> float:
+    """Give `VmRSS` (now) or `VmHWM` (peak since the start) of this process, or from a given `/proc` status, in MB.
+
+    The peak that `wait4` tells is of no use here: it begins with that of the parent.
+    """
+    for line in (status or Path("/proc/self/status").read_text()).splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"no {field}")
 
 
 def say(line: str) -> None:

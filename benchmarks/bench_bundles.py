@@ -1,4 +1,4 @@
-"""Bundles for measurements: one fitted ensemble of the full size, saved for many symbols through the product's store."""
+"""One fitted ensemble of the full size, saved as bundles of many symbols through the product's own store."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ class Ensemble:
             OUTLIER_PRECISION: np.eye(len(self.columns)),
         }
         for name in names:
-            store.save(ModelBundle(self._metadata(name), self.compact, checked, reference), self.files if attach else {})
+            store.save(
+                ModelBundle(self._metadata(name), self.compact, checked, reference), self.files if attach else {}
+            )
 
     def _metadata(self, symbol: Symbol) -> BundleMetadata:
         figure = {"value": 0.1, "lower": 0.05, "upper": 0.2, "rows": 900}

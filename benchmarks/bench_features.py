@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.bench_base import Result, cpu_seconds, faster
-from benchmarks.bench_market import BENCHMARK, BEGIN_MS, symbols, walk
+from benchmarks.bench_market import BEGIN_MS, BENCHMARK, symbols, walk
 from benchmarks.features_reference import AGREEING, naive_columns, tuned_columns
 from bn_ml.domain.market import Symbol, Timeframe, from_ms
 from data_manager.bars import Bars, FloatArray

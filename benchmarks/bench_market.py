@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bn_ml.domain.market import Symbol, Timeframe, to_ms, from_iso
+from bn_ml.domain.market import Symbol, Timeframe, from_iso, to_ms
 from bn_ml.ports import Clock
 from data_manager.bars import Bars
 from data_manager.history import HistoryStore

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
 
-from benchmarks.bench_base import Result, cpu_seconds, say
+from benchmarks.bench_base import Judged, Result, cpu_seconds, say
 from benchmarks.bench_bundles import Ensemble
 from benchmarks.bench_features import HISTORY_BARS, TIMEFRAMES
 from benchmarks.bench_market import BEGIN_MS, BENCHMARK, VenueLike, store_walks, symbols, walk
@@ -19,14 +19,15 @@ from bn_ml.settings import Settings
 from data_manager.cached_bars import CachedBars
 from data_manager.data_manager import BinanceDataManager
 from data_manager.feature_engineer import FeatureEngineer
-from data_manager.feature_feed import FeedLimits, LiveFeatureFeed, MarketBasket
+from data_manager.feature_feed import LiveFeatureFeed, MarketBasket
+from data_manager.feed_checks import FeedLimits
 from ml_engine.bundle_store import BundleStore
 from ml_engine.predictor import MLEnsemblePredictor
 from scanner.multi_pair_scanner import MultiPairScanner
 from scripts.training_market import basket
 
 SIZES = (50, 150, 300)
-RUNS: Mapping[int, int] = {50: 5, 150: 5, 300: 3}
+RUNS: Mapping[int, int] = {50: 5, 150: 5, 300: 2}
 BUDGET_S = 2.0
 GROWTH = 2.1
 DAYS_HELD = HISTORY_BARS // 96
@@ -45,9 +46,7 @@ def measure(ensemble: Ensemble, folder: Path) -> list[Result]:
     naive = _naive_symbol(ensemble)
     results = [_cycle(count, figures[count], naive) for count in SIZES]
     large, half = (figures[count].new for count in (300, 150))
-    growth = Result(
-        "P18_growth_300_vs_150_symbols", large, half, large / half, GROWTH, "ratio <=", "s CPU", RUNS[300]
-    )
+    growth = Result("P18_growth_300_vs_150_symbols", large, half, large / half, GROWTH, "ratio <=", "s CPU", RUNS[300])
     return [*results, growth]
 
 
@@ -107,7 +106,9 @@ class _Scans:
         spent = time.process_time() - started
         judged = [item for item in (*report.opportunities, *report.refused) if item.signal.members]
         if report.errors or len(judged) != self.count:
-            raise RuntimeError(f"{len(judged)} of {self.count} symbols judged: {dict(report.funnel)} {report.errors[:3]}")
+            raise RuntimeError(
+                f"{len(judged)} of {self.count} symbols judged: {dict(report.funnel)} {report.errors[:3]}"
+            )
         if figures is not None:
             figures.rows = len(judged)
             figures.buys = len(report.opportunities) + report.funnel.get("top_n", 0)
@@ -122,7 +123,7 @@ def _cycle(count: int, figures: _Figures, naive: float) -> Result:
     )
     reference = naive * count
     bar = BUDGET_S if count == 150 else None
-    judged = "ours <=" if bar else "shown"
+    judged: Judged = "ours <=" if bar else "shown"
     return Result(
         f"P17_scan_cycle_{count}_symbols", figures.new, reference, reference / figures.new, bar, judged, "s CPU",
         len(figures.all_new), note,

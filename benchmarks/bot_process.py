@@ -31,7 +31,7 @@ RELAXED = {
     },
     "scanner": {"min_score": 0.0, "min_confidence": 0.0},
     # Small positions and short pauses let many trades happen; every limit stays in force.
-    "risk": {"max_position_size_usdt": 50.0, "circuit_breakers": {"loss_pause_hours": 2}},
+    "risk": {"method": "vol_target", "max_position_size_usdt": 50.0, "circuit_breakers": {"loss_pause_hours": 2}},
 }
 
 
@@ -100,15 +100,17 @@ def run_bot(work: Workshop, config: Path) -> BotRun:
 
 
 def run_bot_with_kills(work: Workshop, config: Path, *, kills: int, seed: int) -> BotRun:
-    """Run the replay, SIGKILL it at random moments and start it again; counts rows seen before a kill and gone after."""
+    """Run the replay, SIGKILL it at random moments and start again; counts rows seen before a kill and gone after."""
     dice = np.random.default_rng(seed)
     database = Path(yaml.safe_load(config.read_text())["storage"]["sqlite_path"])
     started, done, lost = time.monotonic(), 0, list[str]()
     while True:
         process, out = _start(work, config)
         if done < kills:
-            # Some kills hit the start-up and the recovery, most the run itself.
-            time.sleep(float(dice.uniform(0.3, 6.0)))
+            # One kill in five hits the start-up and the recovery, the others the run itself.
+            if dice.random() > 0.2:
+                _wait_for_growth(process, database)
+            time.sleep(float(dice.uniform(0.1, 3.0)))
             if process.poll() is None:
                 seen = _rows(database)
                 process.send_signal(signal.SIGKILL)
@@ -119,6 +121,12 @@ def run_bot_with_kills(work: Workshop, config: Path, *, kills: int, seed: int) -
                 continue
         code = process.wait()
         return BotRun(code, time.monotonic() - started, _tail(out), done, tuple(lost))
+
+
+def _wait_for_growth(process: subprocess.Popen[bytes], database: Path) -> None:
+    before = _rows(database).get("cycles", 0)
+    while process.poll() is None and _rows(database).get("cycles", 0) <= before:
+        time.sleep(0.05)
 
 
 def _start(work: Workshop, config: Path) -> tuple[subprocess.Popen[bytes], Path]:

@@ -35,7 +35,8 @@ def labels_for(rows: FloatArray, *, seed: int) -> IntArray:
     dice = np.random.default_rng(seed)
     centred = (rows - rows.mean(axis=0)) / (rows.std(axis=0) + FLOOR)
     lean = centred[:, 0] + 0.5 * centred[:, 1] - 0.5 * centred[:, 2] * centred[:, 3] + dice.normal(0, 1.5, len(rows))
-    return np.digitize(lean, np.quantile(lean, [0.3, 0.7])).astype(np.int64)
+    classes: IntArray = np.digitize(lean, np.quantile(lean, [0.3, 0.7])).astype(np.int64)
+    return classes
 
 
 def fitted_members(rows: FloatArray, classes: IntArray, *, seed: int = 7) -> dict[str, Member]:
@@ -79,5 +80,6 @@ class LibraryEnsemble:
 
 
 def _softmax(logits: FloatArray) -> FloatArray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    powers: FloatArray = np.exp(logits - logits.max(axis=1, keepdims=True))
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers

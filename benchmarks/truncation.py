@@ -20,16 +20,21 @@ CUTS_PER_SYMBOL = 50
 
 
 def truncation_figures(
-    history: Path, symbols: Sequence[str], *, seed: int, cuts: int = CUTS_PER_SYMBOL
+    history: Path,
+    symbols: Sequence[str],
+    *,
+    seed: int,
+    cuts: int = CUTS_PER_SYMBOL,
+    engineer: FeatureEngineer | None = None,
 ) -> dict[str, object]:
     """Compare, per symbol and cut, the last row known then with the same row built from all bars, bit for bit.
 
-    All declared columns take part. Higher timeframes are made anew from the cut bars, and the market columns from the
-    bars of all `symbols` cut at the same instant; the first symbol is the benchmark. Raises `MarketDataError` when a
-    history is absent.
+    All columns of `engineer` (default: all declared) take part. Higher timeframes are made anew from the cut bars, and
+    the market columns from the bars of all `symbols` cut at the same instant; the first symbol is the benchmark. Raises
+    `MarketDataError` when a history is absent.
     """
     started = time.perf_counter()
-    store, engineer = HistoryStore(history), FeatureEngineer()
+    store, engineer = HistoryStore(history), engineer or FeatureEngineer()
     names = tuple(Symbol(name) for name in symbols)
     bars = {name: store.read(name, BASE_TIMEFRAME) for name in names}
     context = MarketContext.of(bars, names[0], names)

@@ -21,7 +21,10 @@ from bn_ml.journal import export_journal
 from tests.checker.book_checker import Limits, check_book
 
 ROOT = Path(__file__).resolve().parents[1]
-SYMBOLS = tuple(f"{base}/USDT" for base in "BTC ETH SOL XRP ADA DOGE LINK LTC MATIC AVAX ATOM FTM".split())
+SYMBOLS = tuple(
+    f"{base}/USDT"
+    for base in ["BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LINK", "LTC", "MATIC", "AVAX", "ATOM", "FTM"]
+)
 TRAIN_UNTIL = "2023-06-01"
 REPLAY = ("2023-06-01", "2023-09-01")
 CRASHES = ("2023-06-10", "2023-08-17")

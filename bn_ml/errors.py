@@ -5,6 +5,7 @@ BnMlError
 |- MarketDataError      skip this symbol, HOLD; `reason` is a reason code
 |- ExchangeError
 |  |- Transient         a read failed: try again later
+|  |  `- Unreachable    nothing was sent: the exchange as a whole does not answer or asked to stay away
 |  |- Refused           definitively not placed: record and go on
 |  `- OutcomeUnknown    may have been placed: query by client id before anything else
 |- ModelError           HOLD; `reason` is a reason code
@@ -45,6 +46,10 @@ class ExchangeError(BnMlError):
 
 class Transient(ExchangeError):
     """A read failed for a passing cause; it may be repeated."""
+
+
+class Unreachable(Transient):
+    """The exchange as a whole does not answer or asked to stay away; it says nothing about the symbol asked for."""
 
 
 class Refused(ExchangeError):

@@ -13,12 +13,14 @@ from typing import TypeVar, cast
 import ccxt
 
 from bn_ml.domain.market import Symbol, Timeframe
-from bn_ml.errors import ExchangeError, MarketDataError, OutcomeUnknown, Refused, Transient
+from bn_ml.errors import ExchangeError, MarketDataError, OutcomeUnknown, Refused, Transient, Unreachable
+from bn_ml.outage import OutageWatch
 from bn_ml.ports import Clock
 from bn_ml.settings import ExchangeSettings
 from bn_ml.weight import WeightMeter
 
 KLINES_PER_REQUEST = 1000
+PING_TIMEOUT_MS = 5000
 TESTNET_URL = "https://testnet.binance.vision"
 _ONE_REQUEST_OPTIONS: Mapping[str, object] = {
     "defaultType": "spot",
@@ -127,8 +129,8 @@ class ExchangeReader:
     """Public data of the venue, safe for several threads.
 
     Reads are repeated with a doubling pause within the settings, and wait when this process's share of the venue's
-    request weight is used up. Raises `Transient` when repeating did not help or the venue asked to stay away,
-    `MarketDataError` for an unknown symbol, else `ExchangeError`.
+    request weight is used up. Raises `Transient` when repeating did not help, `Unreachable` while the venue as a whole
+    does not answer or asked to stay away, `MarketDataError` for an unknown symbol, else `ExchangeError`.
     """
 
     def __init__(self, settings: ExchangeSettings, clock: Clock) -> None:
@@ -137,6 +139,7 @@ class ExchangeReader:
         self._clock = clock
         self._idle: LifoQueue[ccxt.binance] = LifoQueue()
         self.weight = WeightMeter(clock, settings.weight_budget_pct)
+        self._outage = OutageWatch(clock, self._ping)
 
     def server_time(self) -> int:
         """Give the venue's clock, ms since 1970."""
@@ -173,32 +176,57 @@ class ExchangeReader:
         return self._read(lambda client: cast("list[Json]", _rows(client.publicGetTicker24hr())), 80)
 
     def _read(self, call: Callable[[ccxt.binance], Answer], weight: int) -> Answer:
-        attempt = 0
+        attempt, patience = 0, self._settings.retry_attempts
         while True:
-            self.weight.spend(weight)
-            client = self._client()
+            self._outage.require()
             try:
-                answer = call(client)
-            except ccxt.BaseError as error:
-                self._stay_away(client, error)
-                mapped = read_error(error)
-                if not isinstance(mapped, Transient) or attempt >= self._settings.retry_attempts:
-                    raise mapped from error
-            else:
-                self.weight.observe(_headers(client).get(_USED_WEIGHT, ""))
-                return answer
-            finally:
-                self._idle.put(client)
+                return self._once(call, weight)
+            except Unreachable:
+                raise
+            except Transient:
+                if attempt == min(1, patience):
+                    self._outage.failed()
+                if attempt >= patience:
+                    raise
             pause = timedelta(seconds=self._settings.retry_backoff_sec * 2**attempt)
             self._clock.sleep_until(self._clock.now() + pause)
             attempt += 1
+
+    def _once(self, call: Callable[[ccxt.binance], Answer], weight: int) -> Answer:
+        """Send one read; its errors are ours."""
+        self.weight.spend(weight)
+        client = self._client()
+        try:
+            answer = call(client)
+        except ccxt.BaseError as error:
+            self._stay_away(client, error)
+            mapped = read_error(error)
+            if not isinstance(mapped, Transient):
+                self._outage.answered()
+            raise mapped from error
+        else:
+            self._outage.answered()
+            self.weight.observe(_headers(client).get(_USED_WEIGHT, ""))
+            return answer
+        finally:
+            self._idle.put(client)
+
+    def _ping(self) -> None:
+        timeout = min(self._settings.timeout_ms, PING_TIMEOUT_MS)
+        client = build_client(self._settings.model_copy(update={"timeout_ms": timeout}))
+        self.weight.spend(1)
+        try:
+            client.publicGetTime()
+        except ccxt.BaseError as error:
+            self._stay_away(client, error)
+            raise Transient(f"{type(error).__name__}: {error}") from error
 
     def _stay_away(self, client: ccxt.binance, error: ccxt.BaseError) -> None:
         """Obey the venue's request to pause: nothing more is sent until then, by any thread."""
         if isinstance(error, (ccxt.DDoSProtection, ccxt.RateLimitExceeded)):
             wait = _seconds(_headers(client).get("retry-after", ""))
             self.weight.ban(self._clock.now() + timedelta(seconds=wait))
-            raise Transient(f"the exchange asks to stay away for {wait:g} s: {error}") from error
+            raise Unreachable(f"the exchange asks to stay away for {wait:g} s: {error}") from error
 
     def _client(self) -> ccxt.binance:
         try:

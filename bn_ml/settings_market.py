@@ -83,7 +83,7 @@ class DataSettings(Section):
         "planted", "what the generated market is made of; only planted holds something to learn"
     )
     synthetic_strength: float = key(
-        0.10, "share of return variance the planted pattern explains", between(0, 0.5), FRACTION
+        0.25, "share of return variance the planted pattern explains", between(0, 0.5), FRACTION
     )
     synthetic_speed: float = key(60, "market seconds per wall second of the generated market", between(1, 3600))
     history_dir: FilePath = key(Path("artifacts/history"), "folder of stored bars")

@@ -49,7 +49,9 @@ class ControlBook:
             last = self.current()
             if last.epoch == 0:
                 return self._append(Control(1, ControlState.NORMAL, "first start", at, set_by), at)
-            return self._append(Control(last.epoch + 1, last.state, last.reason, last.since, set_by), at)
+            # Who tightened decides who may loosen, so a restart must not sign for it.
+            signed = set_by if last.state is ControlState.NORMAL else last.set_by
+            return self._append(Control(last.epoch + 1, last.state, last.reason, last.since, signed), at)
 
     def next_client_id(self, prefix: str, identity: str) -> str:
         """Give an id never given before for this identity of the book."""

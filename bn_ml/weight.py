@@ -6,7 +6,7 @@ import threading
 from datetime import datetime, timedelta
 
 from bn_ml.domain.market import EPOCH, iso
-from bn_ml.errors import Transient
+from bn_ml.errors import Unreachable
 from bn_ml.ports import Clock
 
 VENUE_WEIGHT_PER_MINUTE = 6000
@@ -32,12 +32,12 @@ class WeightMeter:
             return self._used if self._minute == minute_of(self._clock.now()) else 0
 
     def spend(self, weight: int) -> None:
-        """Count weight about to be sent; waits while none is left. Raises `Transient` while banned."""
+        """Count weight about to be sent; waits while none is left. Raises `Unreachable` while banned."""
         while True:
             with self._lock:
                 now = self._clock.now()
                 if self._banned_until is not None and now < self._banned_until:
-                    raise Transient(f"the exchange asked to stay away until {iso(self._banned_until)}")
+                    raise Unreachable(f"the exchange asked to stay away until {iso(self._banned_until)}")
                 self._turn(now)
                 if self._used + weight <= self.budget or self._used == 0:
                     self._used += weight

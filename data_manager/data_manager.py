@@ -14,7 +14,7 @@ from bn_ml.clock import SystemClock
 from bn_ml.domain.account import Balance
 from bn_ml.domain.market import Bar, MarketRules, Quote, Symbol, Timeframe, to_ms
 from bn_ml.domain.orders import Side
-from bn_ml.errors import BnMlError, ExchangeError, MarketDataError
+from bn_ml.errors import BnMlError, ExchangeError, MarketDataError, Unreachable
 from bn_ml.ports import Clock, Exchange
 from bn_ml.settings import Settings
 from data_manager.bar_cache import BarCache
@@ -23,6 +23,7 @@ from data_manager.manual_orders import ManualOrders
 from data_manager.open_source import open_source
 from data_manager.quality import require_fresh
 from data_manager.quarantine import Quarantine
+from data_manager.recent_quotes import RecentQuotes
 from data_manager.records import bar_values, ticker
 from data_manager.source import DataSource
 from data_manager.ta import function
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ATR_BARS = 14
+_PATH_MINUTES_KEPT = 1500
 _ATR = function("ATR")
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -57,6 +59,7 @@ class BinanceDataManager:
         self.source = source or open_source(self.settings, self.clock, mode)
         self._orders = ManualOrders(exchange, self.clock)
         self._cache = BarCache(self.source)
+        self._recent = RecentQuotes(self._ask, self.clock)
         self._quarantine = Quarantine()
         self._atr: dict[Symbol, tuple[int, float]] = {}
         self._lock = threading.Lock()
@@ -75,6 +78,8 @@ class BinanceDataManager:
             found = self._cache.bars(symbol, timeframe, count, to_ms(now))
             if not len(found):
                 raise MarketDataError(f"{symbol} {timeframe.value}: no bars", "data_unavailable")
+        except Unreachable as error:
+            raise _unavailable(symbol, error) from error
         except (MarketDataError, ExchangeError) as error:
             self._quarantine.failed(symbol, now, str(error))
             raise _unavailable(symbol, error) from error
@@ -117,11 +122,8 @@ class BinanceDataManager:
         return self._quarantine.until(self.clock.now())
 
     def quote(self, symbol: Symbol) -> Quote:
-        """Give the newest quote; its `at` says when it was true."""
-        try:
-            return self.source.quote(symbol)
-        except (ExchangeError, ValueError) as error:
-            raise _unavailable(symbol, error) from error
+        """Give the newest quote, from a remote venue at most a second old; its `at` says when it was true."""
+        return self._ask(symbol) if self.source.concurrency == 1 else self._recent.quote(symbol)
 
     def quotes(self, symbols: Iterable[Symbol]) -> dict[Symbol, Quote | MarketDataError]:
         """Give the newest quote of each symbol, or why there is none; several requests at once."""
@@ -137,8 +139,15 @@ class BinanceDataManager:
 
     def path(self, symbol: Symbol, since: datetime, until: datetime) -> Sequence[Bar]:
         """Give the finest closed bars with `since <= open_at` and `close_at <= until`, in time order."""
+        since_ms, until_ms = to_ms(since), to_ms(until)
+        minutes = (to_ms(self.clock.now()) - since_ms) // Timeframe.M1.ms + 1
         try:
-            return bar_values(self.source.path(symbol, to_ms(since), to_ms(until)))
+            if self.source.concurrency == 1 or minutes > _PATH_MINUTES_KEPT:
+                return bar_values(self.source.path(symbol, since_ms, until_ms))
+            if since_ms // Timeframe.M1.ms == until_ms // Timeframe.M1.ms:
+                return ()
+            kept = self._cache.bars(symbol, Timeframe.M1, int(minutes), to_ms(self.clock.now()))
+            return bar_values(kept.between(since_ms, until_ms - Timeframe.M1.ms + 1))
         except ExchangeError as error:
             raise _unavailable(symbol, error) from error
 
@@ -195,6 +204,12 @@ class BinanceDataManager:
     def cancel_order(self, order_id: str) -> dict[str, object]:
         """Cancel an order placed through this object or still open at the exchange."""
         return self._orders.cancel(order_id)
+
+    def _ask(self, symbol: Symbol) -> Quote:
+        try:
+            return self.source.quote(symbol)
+        except (ExchangeError, ValueError) as error:
+            raise _unavailable(symbol, error) from error
 
     def _at_once(self, call: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
         if self.source.concurrency == 1:

@@ -8,6 +8,7 @@ codes `data_unavailable`, `data_stale`, `too_few_bars` and `data_gap`.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -49,6 +50,13 @@ class BarProvider(Protocol):
         """Give closed bars with `start_ms <= open_time < end_ms`; raises `MarketDataError`."""
 
 
+class Preparer(Protocol):
+    """Who can bring the bars of many symbols up to date at once."""
+
+    def prepare(self, symbols: Iterable[Symbol], starts: Mapping[Timeframe, int]) -> None:
+        """Bring the spans from `starts` (ms) on up to date; never raises for a failing symbol."""
+
+
 class FeatureFeed(Protocol):
     """Gives the newest row of a symbol."""
 
@@ -74,12 +82,18 @@ class LiveFeatureFeed:
         *,
         basket: MarketBasket | None = None,
         limits: FeedLimits | None = None,
+        preparer: Preparer | None = None,
     ) -> None:
-        """Wire the feed; without a basket the market columns are NaN."""
+        """Wire the feed; without a basket the market columns are NaN.
+
+        With a preparer the bars of the basket and of every symbol seen are brought up to date once after each close.
+        """
         self._engineer = engineer
         self._provider = provider
         self._basket = basket if engineer.uses_market else None
         self._limits = limits or FeedLimits()
+        self._preparer = preparer
+        self._prepared_ms = 0
         self._cache = HigherTimeframeCache()
         self._rows: dict[Symbol, FeatureRow] = {}
         self._context: tuple[int, MarketContext] | None = None
@@ -91,15 +105,26 @@ class LiveFeatureFeed:
         known = self._rows.get(symbol)
         if known is not None and known.close_time_ms == newest_close(now_ms):
             return known
+        self._prepare(newest_close(now_ms))
         base = self._base(symbol, now_ms)
         if known is None or known.close_time_ms != int(base.close_time[-1]):
             known = self._rows[symbol] = self._computed(base)
         return known
 
+    def _prepare(self, close_ms: int) -> None:
+        if self._preparer is None or self._prepared_ms == close_ms:
+            return
+        self._prepared_ms = close_ms
+        symbols = (*(self._basket.symbols if self._basket else ()), *self._rows)
+        higher = {step: _higher_start(self._engineer, step, close_ms) for step in self._engineer.higher_timeframes}
+        self._preparer.prepare(dict.fromkeys(symbols), {BASE_TIMEFRAME: self._base_start(close_ms), **higher})
+
+    def _base_start(self, close_ms: int) -> int:
+        return window_start(close_ms - 2 * STEP_MS - int(self._limits.max_delay_s * 1000))
+
     def _base(self, symbol: Symbol, now_ms: int) -> Bars:
         end_ms = newest_close(now_ms)
-        oldest_newest_bar = end_ms - 2 * STEP_MS - int(self._limits.max_delay_s * 1000)
-        bars = self._provider.bars(symbol, BASE_TIMEFRAME, window_start(oldest_newest_bar), end_ms)
+        bars = self._provider.bars(symbol, BASE_TIMEFRAME, self._base_start(end_ms), end_ms)
         base = usable_bars(bars.closed_by(now_ms))
         require_usable(base, now_ms, self._limits)
         return base

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from bn_ml.domain.market import Timeframe
-from data_manager.bars import Bars, IntArray, empty_bars
+from data_manager.bars import Bars, FloatArray, IntArray, empty_bars
+
+_SURE_DIGITS = 15
+_LEAST = 1e-7
 
 
 def floor_ms(instant_ms: int, timeframe: Timeframe) -> int:
@@ -22,7 +25,9 @@ def resample(bars: Bars, timeframe: Timeframe) -> Bars:
 
     A period appears when it holds at least one bar and its end is at or before the last close given. A leading period
     whose first bar is not given is left out, so that a cut history never yields half a bar. Opens are multiples of the
-    timeframe since 1970 UTC. Raises `ValueError` when the timeframe is no multiple of the one given.
+    timeframe since 1970 UTC. The result equals the venue's own longer bars to the last bit: bars without a trade only
+    repeat the close before them and do not count beside traded ones, and volumes are the decimals their sums stand for.
+    Raises `ValueError` when the timeframe is no multiple of the one given.
     """
     if timeframe.ms % bars.timeframe.ms:
         raise ValueError(f"cannot make {timeframe.value} bars from {bars.timeframe.value} bars")
@@ -47,16 +52,29 @@ def _whole_periods(bars: Bars, timeframe: Timeframe) -> tuple[int, int]:
 
 def _merged(bars: Bars, timeframe: Timeframe, first: IntArray, open_time: IntArray) -> Bars:
     last = np.append(first[1:], len(bars)) - 1
+    traded = bars.volume > 0
+    opened = np.minimum.reduceat(np.where(traded, np.arange(len(bars)), len(bars)), first)
+    silent = opened == len(bars)
+    high = np.maximum.reduceat(np.where(traded, bars.high, -np.inf), first)
+    low = np.minimum.reduceat(np.where(traded, bars.low, np.inf), first)
     return Bars(
         symbol=bars.symbol,
         timeframe=timeframe,
         open_time=open_time.astype(np.int64),
-        open=bars.open[first],
-        high=np.maximum.reduceat(bars.high, first),
-        low=np.minimum.reduceat(bars.low, first),
+        open=bars.open[np.where(silent, first, opened)],
+        high=np.where(silent, np.maximum.reduceat(bars.high, first), high),
+        low=np.where(silent, np.minimum.reduceat(bars.low, first), low),
         close=bars.close[last],
-        volume=np.add.reduceat(bars.volume, first),
+        volume=_on_grid(np.add.reduceat(bars.volume, first)),
         source=bars.source,
         quote_volume=np.add.reduceat(bars.quote_volume, first),
         trades=np.add.reduceat(bars.trades, first),
     )
+
+
+def _on_grid(volume: FloatArray) -> FloatArray:
+    """Give the decimals the sums stand for, as many digits as a float surely holds; NaN stays NaN."""
+    whole_digits = np.ceil(np.log10(np.fmax(volume, _LEAST)))
+    scale = 10.0 ** np.maximum(_SURE_DIGITS - whole_digits, 0)
+    on_grid: FloatArray = np.rint(volume * scale) / scale
+    return on_grid

@@ -170,8 +170,7 @@ def check_consistency(bundle: ModelBundle) -> None:
         raise _refused(
             f"{ensemble.n_features} columns in the ensemble, {len(metadata.feature_columns)} in the metadata"
         )
-    weights = metadata.ensemble_weights.model_dump()
-    absent = [name for name, weight in weights.items() if weight > 0.0 and name not in ensemble.names]
+    absent = [name for name, weight in metadata.ensemble_weights if weight > 0.0 and name not in ensemble.names]
     if absent:
         raise _refused(f"members with a vote are missing: {', '.join(absent)}")
     if bundle.vectors.rows.shape[1:] != (ensemble.n_features,) or not len(bundle.vectors.rows):

@@ -42,9 +42,9 @@ def ensure_key(path: Path) -> Ed25519PrivateKey:
     return _private(path)
 
 
-def local_public_key(path: Path) -> str | None:
-    """Give the public half of the local key, None when this machine has never signed."""
-    return public_text(_private(path)) if path.exists() else None
+def local_public_key(path: Path) -> str:
+    """Give the public half of the local key; raises `ModelError` when it cannot be read."""
+    return public_text(_private(path))
 
 
 def public_text(key: Ed25519PrivateKey) -> str:

@@ -70,6 +70,7 @@ class BundleStore:
         self._trusted_keys = tuple(trusted_keys)
         self._keep_versions = keep_versions
         self._signing_key = signing_key or key_file(self.models_dir, {})
+        self._local: tuple[Identity, str] | None = None
         self._seen: dict[Symbol, Identity | None] = {}
         self._highest: dict[Symbol, int] = {}
         self._index: dict[Symbol, tuple[VersionFact, ...]] = {}
@@ -196,8 +197,14 @@ class BundleStore:
         return bundle
 
     def _trust(self) -> tuple[str, ...]:
-        local = local_public_key(self._signing_key)
-        return self._trusted_keys if local is None else (local, *self._trusted_keys)
+        try:
+            facts = self._signing_key.stat()
+        except OSError:
+            return self._trusted_keys
+        mark = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+        if self._local is None or self._local[0] != mark:
+            self._local = (mark, local_public_key(self._signing_key))
+        return (self._local[1], *self._trusted_keys)
 
     def _newest_known(self, symbol: Symbol) -> int:
         fact = _version_fact(self._paths.current(symbol))

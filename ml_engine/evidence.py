@@ -45,21 +45,25 @@ def scores(probabilities: FloatArray, width: FloatArray) -> FloatArray:
 def return_slope(score: FloatArray, trade_gross: FloatArray, day: IntArray) -> Estimate:
     """Give the least-squares slope of trade return on score with its two-sided 95 % interval.
 
-    The variance is the larger of two: days left out in turn, so that one wild day cannot prove a slope, and clusters of
-    days with the covariance of neighbours, because a trade may outlast its day. t quantile with days - 1 degrees of
-    freedom. Without variation in the score the slope is 0 and unbounded.
+    The variance is the largest of three: days, and pairs of days, left out in turn, so that one wild day cannot prove a
+    slope; and clusters of days with the covariance of neighbours, because a trade may outlast its day. t quantile with
+    the pairs of days less one as degrees of freedom. Without variation in the score the slope is 0 and unbounded.
     """
     centred = score - score.mean()
     power = float(centred @ centred)
-    count = len(np.unique(day))
+    pairs = (day - day.min()) // 2
+    count = len(np.unique(pairs))
     if power <= 1e-18 * max(len(score), 1) or count < 3:
         return Estimate(0.0, float("-inf"), float("inf"))
     slope = float(centred @ trade_gross) / power
     residual = trade_gross - trade_gross.mean() - slope * centred
-    clustered = _clustered_variance(centred * residual, day) / power**2
-    error = math.sqrt(max(clustered, _left_out_variance(score, trade_gross, day)))
-    reach = float(stats.t.ppf(0.975, count - 1)) * error
-    return Estimate(slope, float(slope - reach), float(slope + reach))
+    variances = (
+        _clustered_variance(centred * residual, day) / power**2,
+        _left_out_variance(score, trade_gross, day),
+        _left_out_variance(score, trade_gross, pairs),
+    )
+    reach = float(stats.t.ppf(0.975, count - 1)) * math.sqrt(max(variances))
+    return Estimate(slope, slope - reach, slope + reach)
 
 
 def expected_value_line(

@@ -1,8 +1,8 @@
 """The trees of all members as one forest of inner nodes, and the walk over it.
 
 A tree position is a code: an inner node's number, or below zero the complement of a leaf's row in its member's table.
-Leaves take no node. Trees are sorted by depth, deepest first, so that at each level only a leading part of them is still
-walking. Every comparison is `value <= threshold` in float32, exact for each library:
+Leaves take no node. Trees are sorted by depth, deepest first, so that at each level only a leading part of them is
+still walking. Every comparison is `value <= threshold` in float32, exact for each library:
 
 - members that compare in float32 see the rounded value, and their thresholds rounded down to float32 split alike;
 - members that compare in float64 see the value's rank among their own thresholds of that column, a small whole number.
@@ -27,10 +27,10 @@ SingleArray = npt.NDArray[np.float32]
 class Forest:
     """The packed trees. `order`, `roots`: (n_trees,); `level_trees`: (depth,).
 
-    `order` is the tree, counted over the members in the order given, at each place of the forest; `roots` its first code.
-    `level_trees` counts the trees still walking at each level. `feature`, `threshold` and `nan_right` are (n_inner,),
-    `children` (2 * n_inner,) the codes to the left and right of each node. `edges` holds the float64 thresholds ranked,
-    ascending within each column; column c has those from `edge_starts[c]` to `edge_starts[c + 1]`.
+    `order` is the tree, counted over the members in the order given, at each place of the forest; `roots` its first
+    code. `level_trees` counts the trees still walking at each level. `feature`, `threshold` and `nan_right` are
+    (n_inner,), `children` (2 * n_inner,) the codes to the left and right of each node. `edges` holds the float64
+    thresholds ranked, ascending within each column; column c has those from `edge_starts[c]` to `edge_starts[c + 1]`.
     """
 
     order: NodeArray

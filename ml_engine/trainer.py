@@ -126,7 +126,7 @@ class EnsembleTrainer:
             gates=gates,
             figures=figures,
             money=money,
-            verdict=judge(figures[ENSEMBLE].skill, gates.slope, vote, calibrate_rows=len(blocks.calibrate)),
+            verdict=judge(figures[ENSEMBLE].skill, gates, vote, calibrate_rows=len(blocks.calibrate)),
             ensemble=compact(shipped, vote),
             basket=basket,
             excess_loss=excess_loss(candidate, step=self._model.labeling.horizon_bars),

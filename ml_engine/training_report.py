@@ -156,9 +156,12 @@ def buy_rows(forecast: FloatArray, settings: EnsembleSettings) -> BoolArray:
     return enters
 
 
-def judge(skill: Estimate, slope: Estimate, vote: Vote, *, calibrate_rows: int) -> Verdict:
-    """Say tradable, or no skill with each closed half and its bound."""
-    reasons = []
+def judge(skill: Estimate, gates: Gates, vote: Vote, *, calibrate_rows: int) -> Verdict:
+    """Say tradable, or no skill with each closed half and its bound.
+
+    The slope has to be there on both held-out blocks: proven on the select block, above 0 on the calibrate block.
+    """
+    reasons, slope = [], gates.slope
     if not skill.lower > 0.0:
         reasons.append(
             f"no_skill: report-block skill {skill.value:+.4f}, lower bound {skill.lower:+.4f} is not above 0"
@@ -167,6 +170,8 @@ def judge(skill: Estimate, slope: Estimate, vote: Vote, *, calibrate_rows: int) 
         reasons.append(
             f"no_skill: slope of trade return {slope.value:+.3f}, lower bound {slope.lower:+.3f} is not above 0"
         )
+    if not gates.line.slope > 0.0:
+        reasons.append("no_skill: trade return does not rise with the score on the calibrate block")
     if not any(admission.admitted for admission in vote.admissions):
         reasons.append("no_skill: no member lowers the log-loss of the select block")
     if calibrate_rows < SMALLEST_ROWS:

@@ -38,8 +38,10 @@ class JsonLines(UtcLines):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+        # A record that was cleaned of secrets carries its traceback as text only.
+        traceback = record.exc_text or (self.formatException(record.exc_info) if record.exc_info else "")
+        if traceback:
+            line["traceback"] = traceback
         return json.dumps(line, ensure_ascii=False)
 
 
@@ -81,7 +83,7 @@ def _writable_folder(wanted: Path) -> tuple[Path, str]:
             folder.mkdir(parents=True, exist_ok=True)
             probe = folder / ".probe"
             probe.write_text("")
-            probe.unlink()
+            probe.unlink(missing_ok=True)
         except OSError as error:
             problem = problem or str(error)
         else:

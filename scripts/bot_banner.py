@@ -91,7 +91,7 @@ def fee_in_quote(fill: Fill) -> Decimal:
 def _tempo(bot: PaperBot) -> list[str]:
     if bot.world.is_replay:
         return [f"replay until {iso(bot.world.ends_at or bot.world.clock.now())}, as fast as it goes"]
-    if bot.world.source.name == "binance":
+    if bot.world.source.name.startswith("binance"):
         return []
     return [f"!! market time runs {bot.settings.data.synthetic_speed:g} times faster than the clock on the wall"]
 

@@ -56,6 +56,7 @@ def _trade(arguments: argparse.Namespace, loaded: LoadedSettings, world: World, 
         world,
         Extras(
             background=(worker,),
+            observers=(worker,),
             watchers=(*watchers, *((progress.watch,) if progress else ())),
             symbols=_symbols(arguments),
         ),

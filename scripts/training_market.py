@@ -34,8 +34,8 @@ def training_clock(settings: Settings, until: datetime | None) -> Clock:
 def open_history(settings: Settings, clock: Clock) -> tuple[History, str]:
     """Open the market data the settings name and say what it is.
 
-    Live bars are kept in `data.history_dir`; when the exchange does not answer, what is kept there is used alone.
-    Raises `MarketDataError` when there is neither.
+    Live bars are kept in `data.history_dir`, those of a testnet or sandbox in a folder of their own inside it; when the
+    exchange does not answer, what is kept there is used alone. Raises `MarketDataError` when there is neither.
     """
     store = HistoryStore(settings.data.history_dir)
     try:
@@ -44,9 +44,11 @@ def open_history(settings: Settings, clock: Clock) -> tuple[History, str]:
         if _mode(settings) != "live" or not store.symbols():
             raise
         return StoredHistory(store, None), f"stored bars in {store.root} (the exchange did not answer: {error})"
-    if manager.source.name == "binance" and not settings.exchange.testnet:
-        return StoredHistory(store, manager), f"{manager.source.name}, kept in {store.root}"
-    return manager, manager.source.name
+    name = manager.source.name
+    if not name.startswith("binance"):
+        return manager, name
+    kept = store if name == "binance" else HistoryStore(store.root / name)
+    return StoredHistory(kept, manager), f"{name}, kept in {kept.root}"
 
 
 def training_end(

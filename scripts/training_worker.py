@@ -8,15 +8,26 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from bn_ml.domain.events import Event
+from bn_ml.codecs import from_plain
+from bn_ml.domain.events import BundleAdopted, Event
 from bn_ml.domain.market import Symbol, iso
-from bn_ml.errors import ModelError
+from bn_ml.errors import ModelError, StateError
 from bn_ml.settings import Settings
 from ml_engine.retraining import TrainingSupervisor
-from ml_engine.training_progress import FAILED, TRAINED, Message, SymbolOutcome, TrainingFinished, TrainingProgress
+from ml_engine.training_progress import (
+    FAILED,
+    STOPPED,
+    TRAINED,
+    Message,
+    SymbolOutcome,
+    TrainingFinished,
+    TrainingProgress,
+)
 from scripts.wiring import PaperBot, World
 
 log = logging.getLogger(__name__)
+
+RUNNING = "running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,42 +52,79 @@ class TrainingStatus:
     eta_s: float | None = None
     last_error: str = ""
     hpo_enabled: bool = False
+    models_reloaded_at: str | None = None
+    reload_reason: str = ""
 
 
 class TrainingWorker:
-    """Collected at the start of every cycle; never waits, never raises into the loop."""
+    """Collected at the start of every cycle; never waits, never raises into the loop.
 
-    def __init__(self, settings: Settings, world: World, *, config: Path | None, enabled: bool) -> None:
-        """Train with the bot's own configuration and market data."""
+    As an observer of facts it also notes the bundles adopted, whoever trained them.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        world: World,
+        *,
+        config: Path | None,
+        enabled: bool,
+        supervisor: TrainingSupervisor | None = None,
+    ) -> None:
+        """Train with the bot's own configuration and market data; `supervisor` replaces the trainer's own command."""
         self._settings = settings
         self._world = world
         self._config = config
         self._enabled = enabled
-        self._supervisor = TrainingSupervisor(nice=settings.model.retraining.nice)
+        self._supervisor = supervisor or TrainingSupervisor(nice=settings.model.retraining.nice)
         self._bot: PaperBot | None = None
         self._status = TrainingStatus()
+        self._written = self._status
         self._next_look: datetime | None = None
 
     def attach(self, bot: PaperBot) -> None:
-        """Name the bot whose book keeps the status."""
+        """Name the bot whose book keeps the status; a run that book still calls running died with its bot."""
         self._bot = bot
+        self._status = self._written = _kept(bot.store.get("training_status"))
+        if self._status.status == RUNNING:
+            self._status = replace(self._status, status=STOPPED, phase="", eta_s=None)
+
+    def emit(self, event: Event) -> None:
+        """Take notice of a fact."""
+        if isinstance(event, BundleAdopted):
+            reason = f"{event.symbol} version {event.version}"
+            at = iso(event.at)
+            self._status = replace(self._status, updated_at=at, models_reloaded_at=at, reload_reason=reason)
 
     def stop(self) -> None:
-        """End a running training."""
+        """End a running training and keep what became of it."""
         self._supervisor.stop()
+        now = self._world.clock.now()
+        self._take_messages(now)
+        try:
+            self._keep(now)
+        except StateError as error:
+            log.warning("the end of the training was not recorded: %s", error)
 
     def collect(self, now: datetime) -> Sequence[Event]:
         """Take over the trainer's messages, keep the status, and start a run when one is due."""
-        if not self._enabled or self._bot is None:
+        if self._bot is None:
             return ()
-        before = self._status
+        self._take_messages(now)
+        due = self._next_look is None or now >= self._next_look
+        if self._enabled and due and not self._supervisor.running:
+            self._start_if_due(now)
+        self._keep(now)
+        return ()
+
+    def _take_messages(self, now: datetime) -> None:
         for message in self._supervisor.poll():
             self._status = replace(self._follow(message), updated_at=iso(now))
-        if not self._supervisor.running and (self._next_look is None or now >= self._next_look):
-            self._start_if_due(now)
-        if self._status != before:
+
+    def _keep(self, now: datetime) -> None:
+        if self._bot is not None and self._status != self._written:
             self._bot.store.put("training_status", _fields(self._status), now)
-        return ()
+            self._written = self._status
 
     def _start_if_due(self, now: datetime) -> None:
         retraining = self._settings.model.retraining
@@ -99,18 +147,22 @@ class TrainingWorker:
             log.info("training started symbols=%s", ",".join(map(str, wanted)))
             trigger = "missing_models" if missing else "periodic"
             self._status = TrainingStatus(
-                "running",
+                RUNNING,
                 "start",
                 trigger,
                 iso(now),
                 iso(now),
                 symbols_requested=len(wanted),
                 symbols_queued=len(wanted),
+                models_reloaded_at=self._status.models_reloaded_at,
+                reload_reason=self._status.reload_reason,
             )
 
     def _mode(self) -> str:
         name = self._world.source.name
-        return {"binance": "live", "synthetic_fallback": "synthetic"}.get(name, name)
+        if name.startswith("binance"):
+            return "live"
+        return {"synthetic_fallback": "synthetic"}.get(name, name)
 
     def _due(self, now: datetime) -> tuple[list[Symbol], list[Symbol]]:
         """Give the symbols without any bundle, and those whose bundle is older than allowed."""
@@ -172,3 +224,15 @@ class TrainingWorker:
 
 def _fields(status: TrainingStatus) -> dict[str, object]:
     return {name: getattr(status, name) for name in TrainingStatus.__slots__}
+
+
+def _kept(content: object) -> TrainingStatus:
+    """Read a stored status; one that cannot be read is as good as none."""
+    if not isinstance(content, dict):
+        return TrainingStatus()
+    known = {name: value for name, value in content.items() if name in TrainingStatus.__slots__}
+    try:
+        return from_plain(TrainingStatus, {**_fields(TrainingStatus()), **known})
+    except StateError as error:
+        log.warning("the stored training status is not readable: %s", error)
+        return TrainingStatus()

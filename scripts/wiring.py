@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import threading
 from contextlib import closing
@@ -37,6 +38,7 @@ from data_manager.feature_feed import BatchFeatureFeed, FeatureFeed, LiveFeature
 from data_manager.feed_checks import FeedLimits
 from data_manager.open_source import open_source, replay_source
 from data_manager.source import DataSource
+from ml_engine.bundle_signing import key_file
 from ml_engine.bundle_store import BundleStore
 from ml_engine.predictor import MLEnsemblePredictor
 from scanner.multi_pair_scanner import MultiPairScanner
@@ -167,6 +169,7 @@ def open_bundles(settings: Settings, feature_hash: str | None) -> BundleStore:
         feature_hash=feature_hash,
         trusted_keys=model.trusted_keys,
         keep_versions=model.keep_versions,
+        signing_key=key_file(Path(model.models_dir), os.environ),
     )
 
 
@@ -230,7 +233,8 @@ def _feed(settings: Settings, world: World, market: BinanceDataManager, engineer
         return BatchFeatureFeed(
             engineer, ahead, basket=market_basket, limits=limits, blocks=2 * len(market_basket.symbols) + 2
         )
-    return LiveFeatureFeed(engineer, CachedBars(market), basket=market_basket, limits=limits)
+    cached = CachedBars(market)
+    return LiveFeatureFeed(engineer, cached, basket=market_basket, limits=limits, preparer=cached)
 
 
 def _engine(desk: Desk, scanner: MultiPairScanner, source: str, extras: Extras, adoption: Background) -> TradingEngine:

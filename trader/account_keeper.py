@@ -72,7 +72,10 @@ class AccountKeeper:
         state, rolled = account_state(
             book, cash=self._balance(intents), positions=positions, quotes=quotes, intents=intents, now=now
         )
-        self._book = rolled
+        opens, self._book = self._book is None, rolled
+        if opens:
+            # Kept before anything is bought: a death in between must not take the cash left for the opening equity.
+            self._save()
         return state
 
     def follow(self, control: Control) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from bn_ml.control import is_tighter
 from bn_ml.domain.account import AccountState, Control, ControlState
 from bn_ml.domain.events import BreakerCleared, BreakerTripped, ControlChanged, CycleFailed, CycleStarted, ScanFinished
-from bn_ml.domain.market import Symbol, from_ms, to_ms
+from bn_ml.domain.market import EPOCH, Symbol, from_ms, to_ms
 from bn_ml.domain.signals import Action, ScanReport
 from bn_ml.errors import MarketDataError, StateError, Transient
 from bn_ml.ports import Background, OpportunitySource
@@ -61,6 +61,7 @@ class TradingEngine:
         self._stop: Stop = lambda: False
         self._cycle = parts.keeper.cycles
         self._tripped: frozenset[str] = frozenset()
+        self._priced_at = EPOCH
         self._sell_signals: frozenset[Symbol] = frozenset()
         self._tally = CycleTally()
 
@@ -128,7 +129,8 @@ class TradingEngine:
 
     def _look(self) -> None:
         try:
-            self._parts.exits.run(self._sell_signals)
+            with self._stage("look"):
+                self._parts.exits.run(self._sell_signals)
         except StateError:
             raise
         except Exception as error:
@@ -198,9 +200,10 @@ class TradingEngine:
         """Give the age of the newest price of the benchmark, which trades whenever the venue does."""
         benchmark = Symbol(self._desk.settings.risk.circuit_breakers.volatility_benchmark_symbol)
         try:
-            return self._desk.market.quote(benchmark).age_s(now)
-        except MarketDataError:
-            return float("inf")
+            self._priced_at = max(self._priced_at, self._desk.market.quote(benchmark).at)
+        except MarketDataError as error:
+            log.warning("the benchmark has no price reason=%s", error)
+        return (now - self._priced_at).total_seconds()
 
     def _note_breakers(self, breakers: tuple[BreakerStatus, ...], now: datetime) -> None:
         tripped = {item.name: item for item in breakers if item.tripped}

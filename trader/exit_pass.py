@@ -11,10 +11,10 @@ from bn_ml.domain.account import ControlState
 from bn_ml.domain.market import Quote, Symbol
 from bn_ml.domain.orders import IntentState, Purpose
 from bn_ml.domain.positions import ExitReason, Position
-from bn_ml.errors import MarketDataError
+from bn_ml.errors import ExchangeError, MarketDataError
 from trader.desk import Desk
 from trader.entry_plan import load_plan
-from trader.exit_manager import ExitManager
+from trader.exit_manager import ExitManager, traded_price
 from trader.order_manager import OrderManager
 from trader.protection import Protection, is_covered
 
@@ -38,7 +38,7 @@ class ExitPass:
         self._positions = orders.positions
         self._protection = protection
         self._exits = exits
-        self._looked_at: datetime | None = None
+        self._walked_until: dict[str, datetime] = {}
         self._replace_interval = timedelta(seconds=desk.settings.exchange.orders.stop_replace_min_interval_sec)
         self._max_age_s = desk.settings.data.max_quote_age_exit_sec
 
@@ -47,9 +47,14 @@ class ExitPass:
         self._orders.refresh()
         now = self._desk.clock.now()
         self._cancel_late_entries(now)
-        for position in self._positions.open_positions():
-            self._look_at(position, now, sell_signal=position.symbol in sell_signals)
-        self._looked_at = now
+        held = self._positions.open_positions()
+        walked = self._walked_until
+        self._walked_until = {item.position_id: walked[item.position_id] for item in held if item.position_id in walked}
+        for position in held:
+            try:
+                self._look_at(position, now, sell_signal=position.symbol in sell_signals)
+            except (ExchangeError, MarketDataError) as error:
+                log.error("position left for the next look symbol=%s error=%s", position.symbol, error)
 
     def missing_stops(self, now: datetime) -> tuple[Symbol, ...]:
         """Give the symbols held for longer than 30 s without every tranche's stop resting."""
@@ -66,7 +71,7 @@ class ExitPass:
     def _look_at(self, position: Position, now: datetime, *, sell_signal: bool) -> None:
         control = self._desk.store.control()
         if control.state is ControlState.HALTED:
-            if control.reason.startswith(FLATTEN_CAUSES):
+            if any(cause in control.reason for cause in FLATTEN_CAUSES):
                 self._protection.close(position, ExitReason.KILL_SWITCH)
             return
         try:
@@ -99,10 +104,16 @@ class ExitPass:
         return quote
 
     def _marked(self, position: Position, quote: Quote, now: datetime) -> Position:
-        """Give the position with the highest price traded since it was last looked at."""
-        since = max(position.opened_at, self._looked_at or position.opened_at)
-        highs: list[Decimal] = [bar.high for bar in self._desk.market.path(position.symbol, since, now)]
-        highest = max([position.max_price_seen, min(max(quote.last, quote.bid), quote.ask), *highs])
+        """Give the position with the highest price traded since its entry, bars closed in between included.
+
+        Each bar is walked once; after a restart those since the entry are walked again.
+        """
+        since = self._walked_until.get(position.position_id, position.opened_at)
+        bars = self._desk.market.path(position.symbol, since, now)
+        if bars:
+            self._walked_until[position.position_id] = bars[-1].close_at
+        highs: list[Decimal] = [bar.high for bar in bars]
+        highest = max([position.max_price_seen, traded_price(quote), *highs])
         if highest == position.max_price_seen:
             return position
         return self._save(replace(position, max_price_seen=highest))

@@ -9,7 +9,7 @@ from decimal import Decimal
 from bn_ml.domain.events import LegTaken, OrderFilled, PositionClosed, PositionOpened
 from bn_ml.domain.market import ZERO
 from bn_ml.domain.orders import Fill, OrderIntent, Purpose, Side
-from bn_ml.domain.positions import ExitReason, Leg, Position, PositionStatus
+from bn_ml.domain.positions import ExitReason, Leg, Position, PositionStatus, Tranche
 from bn_ml.errors import StateError
 from trader.account_keeper import AccountKeeper
 from trader.desk import Desk
@@ -140,6 +140,7 @@ class PositionManager:
             remaining_quantity=ZERO,
             cost_open_quote=ZERO,
             realized_quote=position.realized_quote + lost.pnl_quote,
+            legs=(*position.legs, lost),
             tranches=(),
             closed_at=at,
             close_reason=reason,
@@ -189,7 +190,7 @@ class PositionManager:
         if held is None:
             raise StateError(f"{fill.symbol}: a sale without position {intent.position_id}")
         reason = sale_reason(intent, held)
-        position = reduced(held, fill, reason, plan.rules.step)
+        position = self._without_sold(reduced(held, fill, reason, plan.rules.step), intent.tranche)
         self.save(position)
         leg = position.legs[-1]
         self._keeper.leg_taken(leg)
@@ -199,6 +200,15 @@ class PositionManager:
         )
         if not position.is_open:
             self._close(position, reason)
+
+    def _without_sold(self, position: Position, label: str) -> Position:
+        """Drop a tranche once all of it is sold, so that what is listed is what needs a stop."""
+        kept = tuple(item for item in position.tranches if item.label != label or self._sold(item) < item.quantity)
+        return replace(position, tranches=kept)
+
+    def _sold(self, tranche: Tranche) -> Decimal:
+        records = (self._store.intent(client_id) for client_id in tranche.client_ids)
+        return sum((record.filled_quantity for record in records if record is not None), ZERO)
 
     def _close(self, position: Position, reason: ExitReason) -> None:
         closed_at = position.closed_at or position.opened_at

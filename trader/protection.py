@@ -15,10 +15,10 @@ from bn_ml.domain.events import PositionProtected, StopMoved
 from bn_ml.domain.market import ZERO, Quote
 from bn_ml.domain.orders import IntentRecord, IntentState, OrderIntent, OrderType, Purpose, Side
 from bn_ml.domain.positions import ExitReason, Position, Tranche
-from bn_ml.errors import StateError
+from bn_ml.errors import MarketDataError, StateError
 from trader.desk import Desk
 from trader.entry_plan import load_plan
-from trader.exit_manager import ExitManager, stop_reason
+from trader.exit_manager import ExitManager, is_sellable, stop_reason
 from trader.order_manager import OrderManager
 
 log = logging.getLogger(__name__)
@@ -54,11 +54,15 @@ class Protection:
         self._note_protected(position.position_id)
 
     def raise_stops(self, position: Position, new_stop: Decimal) -> None:
-        """Move every stop of a position up to `new_stop`, one tranche at a time."""
-        for tranche in position.tranches:
-            if tranche.stop_price < new_stop:
-                self._cancel_tranche(position.position_id, tranche.label)
-                self._cover(position.position_id, replace(tranche, stop_price=new_stop))
+        """Move every stop of a position up to `new_stop`, one tranche at a time.
+
+        While any tranche is without its stop, or any answer unclear, no other stop is touched: the next look goes on.
+        """
+        self.ensure(position)
+        protected = self._positions.position(position.position_id) or position
+        for tranche in protected.tranches:
+            if tranche.stop_price < new_stop and not self._raise_one(position.position_id, tranche, new_stop):
+                break
         moved = self._positions.position(position.position_id)
         if moved is None or not moved.is_open:
             return
@@ -75,8 +79,9 @@ class Protection:
         held = self._positions.position(position.position_id)
         if held is None or not held.is_open or self._orders.open_of(position.position_id):
             return
+        highest = max(held.stop, *(item.stop_price for item in held.tranches), held.stop)
         with self._store.transaction():
-            self._positions.save(replace(held, tranches=()))
+            self._positions.save(replace(held, stop=highest, tranches=()))
         self._sell(held, held.remaining_quantity, reason, tranche="")
 
     def _cut(self, position: Position) -> Position:
@@ -93,21 +98,45 @@ class Protection:
 
     def _cover(self, position_id: str, tranche: Tranche) -> None:
         for _ in range(STOP_TRIES):
-            position = self._positions.position(position_id)
-            if position is None or not position.is_open:
-                return
             live = [item for item in self._orders.open_of(position_id) if item.intent.tranche == tranche.label]
             if any(item.intent.purpose is Purpose.STOP for item in live):
                 return
-            for record in live:
-                self._orders.cancel(record)
+            if not self._cancel_all(position_id, tranche.label):
+                return
+            # Read after the cancels: they may have brought fills.
+            position = self._positions.position(position_id)
+            if position is None or not position.is_open:
+                return
             quantity = self._rest_of(position, tranche.label)
             if quantity <= 0:
                 self._drop(position, tranche.label)
                 return
+            if self._joins(position, tranche, quantity):
+                return
             if self._past_levels(position, tranche, quantity) or self._place(position, tranche, quantity):
                 return
         self._give_up(position_id, tranche)
+
+    def _joins(self, position: Position, tranche: Tranche, rest: Decimal) -> bool:
+        """Hand what is too small for an order of its own to a neighbour; False when it needs or has none."""
+        rules = load_plan(self._store, position.position_id).rules
+        neighbour = _neighbour(position, tranche.label)
+        if neighbour is None or is_sellable(rest, tranche.stop_price, rules):
+            return False
+        if not self._cancel_all(position.position_id, neighbour.label):
+            return True
+        held = self._positions.position(position.position_id) or position
+        wider = replace(neighbour, quantity=neighbour.quantity + rest)
+        if any(item.label == neighbour.label for item in held.tranches):
+            others = (item for item in held.tranches if item.label != tranche.label)
+            self._keep(held, tuple(wider if item.label == wider.label else item for item in others))
+            self._cover(position.position_id, wider)
+        return True
+
+    def _cancel_all(self, position_id: str, label: str) -> bool:
+        """Cancel a tranche's orders; False when an answer is unclear."""
+        live = [record for record in self._orders.open_of(position_id) if record.intent.tranche == label]
+        return all(self._orders.cancel(record).state.is_terminal for record in live)
 
     def _past_levels(self, position: Position, tranche: Tranche, quantity: Decimal) -> bool:
         quote = self._market.quote(position.symbol)
@@ -147,9 +176,11 @@ class Protection:
             self._positions.save(replace(position, tranches=tranches))
 
     def _drop(self, position: Position, label: str) -> None:
-        rest = tuple(item for item in position.tranches if item.label != label)
+        self._keep(position, tuple(item for item in position.tranches if item.label != label))
+
+    def _keep(self, position: Position, tranches: tuple[Tranche, ...]) -> None:
         with self._store.transaction():
-            self._positions.save(replace(position, tranches=rest))
+            self._positions.save(replace(position, tranches=tranches))
 
     def _give_up(self, position_id: str, tranche: Tranche) -> None:
         position = self._positions.position(position_id)
@@ -162,8 +193,8 @@ class Protection:
     def _sell(self, position: Position, quantity: Decimal, reason: ExitReason, *, tranche: str) -> None:
         rules = load_plan(self._store, position.position_id).rules
         sellable = rules.quantity_down(quantity)
-        quote = self._market.quote(position.symbol)
-        too_small = sellable <= 0 or sellable < rules.min_quantity or sellable * quote.bid < rules.min_notional
+        price = self._sale_price(position)
+        too_small = sellable <= 0 or sellable < rules.min_quantity or sellable * price < rules.min_notional
         if too_small:
             self._sell_with_siblings(position, reason, partial=quantity < position.remaining_quantity)
             return
@@ -178,7 +209,7 @@ class Protection:
             created_at=self._clock.now(),
             tranche=tranche,
             reason=reason.value,
-            reference_price=quote.bid,
+            reference_price=price,
         )
         part = {item.label: item for item in position.tranches}.get(tranche)
         if part is None:
@@ -186,8 +217,14 @@ class Protection:
         else:
             self._commit(part, intent)
         record = self._orders.send(intent)
-        if record.state is IntentState.REFUSED:
-            self._block(position.position_id, record.reason)
+        self._note_block(position.position_id, record.reason if record.state is IntentState.REFUSED else None)
+
+    def _sale_price(self, position: Position) -> Decimal:
+        """Give the bid; without a quote the highest price seen, since a sale must not wait for market data."""
+        try:
+            return self._market.quote(position.symbol).bid
+        except MarketDataError:
+            return position.max_price_seen
 
     def _sell_with_siblings(self, position: Position, reason: ExitReason, *, partial: bool) -> None:
         if partial:
@@ -195,16 +232,19 @@ class Protection:
         else:
             self._positions.write_off(position, self._clock.now())
 
-    def _block(self, position_id: str, reason: str) -> None:
+    def _note_block(self, position_id: str, reason: str | None) -> None:
         held = self._positions.position(position_id)
-        if held is not None and held.is_open:
+        if held is not None and held.is_open and held.close_blocked_reason != reason:
             with self._store.transaction():
                 self._positions.save(replace(held, close_blocked_reason=reason))
 
-    def _cancel_tranche(self, position_id: str, label: str) -> None:
-        for record in self._orders.open_of(position_id):
-            if record.intent.tranche == label:
-                self._orders.cancel(record)
+    def _raise_one(self, position_id: str, tranche: Tranche, new_stop: Decimal) -> bool:
+        """Move one tranche's stop; False when afterwards a stop is missing or an answer unclear."""
+        position, live = self._positions.position(position_id), self._orders.open_of(position_id)
+        if position is None or not _is_settled(position, live) or not self._cancel_all(position_id, tranche.label):
+            return False
+        self._cover(position_id, replace(tranche, stop_price=new_stop))
+        return True
 
     def _rest_of(self, position: Position, label: str) -> Decimal:
         """What is left of a tranche: its plan less what every order committed for it has sold."""
@@ -252,6 +292,19 @@ def is_covered(position: Position, live: tuple[IntentRecord, ...]) -> bool:
         if record.intent.purpose is Purpose.STOP and record.state is IntentState.OPEN
     }
     return bool(position.tranches) and all(tranche.label in stopped for tranche in position.tranches)
+
+
+def _is_settled(position: Position, live: tuple[IntentRecord, ...]) -> bool:
+    return is_covered(position, live) and all(record.state is IntentState.OPEN for record in live)
+
+
+def _neighbour(position: Position, label: str) -> Tranche | None:
+    """Give the tranche after the named one, the one before it for the last, None when there is no other."""
+    labels = [item.label for item in position.tranches]
+    if label not in labels or len(labels) < 2:
+        return None
+    place = labels.index(label)
+    return position.tranches[place + 1 if place + 1 < len(labels) else place - 1]
 
 
 def _reached(quote: Quote, target: Decimal) -> bool:

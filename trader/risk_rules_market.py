@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from bn_ml.domain.decisions import RuleVerdict
-from bn_ml.domain.market import MarketRules, Quote, Symbol, exact
+from bn_ml.domain.market import ZERO, MarketRules, Quote, Symbol, exact
 from bn_ml.settings import Settings, SymbolFilter
 from trader.risk_rules import Case
 
@@ -42,12 +42,21 @@ def volume(case: Case) -> RuleVerdict:
 
 
 def net_profit(case: Case) -> RuleVerdict:
-    """The first target must leave the least profit after both fees, slippage and the spread."""
+    """The first target must leave the least profit after both fees, slippage, the spread and what is left as dust."""
     quote, risk = case.request.quote, case.settings.risk
     gross = case.terms.levels.target_1 / quote.ask - 1
-    value = gross - 2 * case.terms.fee_frac - 2 * exact(risk.slippage_pct) - quote.spread_frac
+    value = gross - 2 * case.terms.fee_frac - 2 * exact(risk.slippage_pct) - quote.spread_frac - _dust_frac(case)
     limit = exact(risk.min_net_profit_pct)
     return RuleVerdict("net_profit", float(value), float(limit), value >= limit)
+
+
+def _dust_frac(case: Case) -> Decimal:
+    """Give the share of a buy that cannot be sold again: what the base fee leaves below one step."""
+    quantity = case.size.quantity
+    if quantity <= 0:
+        return ZERO
+    received = quantity * (1 - case.terms.fee_frac)
+    return (received - case.request.rules.quantity_down(received)) / quantity
 
 
 def no_valid_stop(case: Case) -> RuleVerdict:

@@ -6,8 +6,8 @@ the two types. Fractions are of the entry price, shares of the bought quantity.
 A trade is followed over bars by the conventions of the simulated exchange. A bar is walked open, low, high, close. A
 stop is touched when the low reaches it and fills at the open when the bar opens through it. A resting target fills at
 its own price, and only when the bar trades strictly above it. What the bot does between bars (hard drawdown,
-break-even, trailing) happens at the open of the next bar, seeing that open, so a stop raised by bar k acts from bar
-k+1.
+break-even, trailing) happens at the open of the next bar, seeing that open and the targets it filled, so a stop raised
+by bar k acts from bar k+1, and one raised by a gap through the first target from the bar that opened with it.
 """
 
 from __future__ import annotations
@@ -263,7 +263,6 @@ class _Walk(Generic[Number]):
         """Walk one bar; True when nothing remains."""
         if self._left_at_open(index, opening):
             return True
-        self._take_targets(index, opening)
         if self.remaining > 0 and low <= self.stop:
             self.close(index, self.stop, self._stop_reason())
         self._take_targets(index, high)
@@ -290,9 +289,10 @@ class _Walk(Generic[Number]):
         elif opening <= self.hard:
             self.close(index, opening, ExitReason.HARD_DRAWDOWN)
         else:
+            self._take_targets(index, opening)
             self.highest = max(self.highest, opening)
             self._raise_stop()
-            if opening <= self.stop:
+            if self.remaining > 0 and opening <= self.stop:
                 self.close(index, opening, self._stop_reason())
         return not self.remaining > 0
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from bn_ml.domain.market import ZERO, MarketRules, Quote, Symbol, Timeframe, to_ms
 from bn_ml.errors import MarketDataError
-from bn_ml.exchange import KLINES_PER_REQUEST, ExchangeReader
+from bn_ml.exchange import KLINES_PER_REQUEST, PING_TIMEOUT_MS, ExchangeReader
 from bn_ml.exchange_info import parse_exchange_info
 from bn_ml.ports import Clock
 from bn_ml.settings import ExchangeSettings
@@ -21,18 +21,16 @@ from data_manager.resampling import floor_ms
 
 _RULES_AGE = timedelta(hours=1)
 _DEPTH_WITHIN = Decimal("0.01")
-_PROBE_TIMEOUT_MS = 5000
 _MARKET_HOSTS = (".binance.com", "data-api.binance.vision")
 
 
 class BinanceSource:
     """Live market data without a key.
 
-    Bars and quotes are labelled `binance_testnet` or `binance_sandbox` when they come from there. `ExchangeError` comes
-    through where the venue fails as a whole.
+    It, its bars and its quotes are named `binance_testnet` or `binance_sandbox` when they come from there.
+    `ExchangeError` comes through where the venue fails as a whole.
     """
 
-    name = "binance"
     notice = ""
     concurrency = 8
 
@@ -41,14 +39,14 @@ class BinanceSource:
         self._reader = ExchangeReader(settings, clock)
         self._clock = clock
         self._offset_ms = offset_ms
-        self._label = _label(settings)
+        self.name = _label(settings)
         self._rules: tuple[datetime, Mapping[Symbol, MarketRules]] | None = None
         self._lock = threading.Lock()
 
     @classmethod
     def connect(cls, settings: ExchangeSettings, clock: Clock) -> BinanceSource:
         """Open the source if the venue answers now, tried once and briefly; raises `ExchangeError` otherwise."""
-        hurried = {"retry_attempts": 0, "timeout_ms": min(settings.timeout_ms, _PROBE_TIMEOUT_MS)}
+        hurried = {"retry_attempts": 0, "timeout_ms": min(settings.timeout_ms, PING_TIMEOUT_MS)}
         probe = ExchangeReader(settings.model_copy(update=hurried), clock)
         sent = to_ms(clock.now())
         served = probe.server_time()
@@ -71,7 +69,7 @@ class BinanceSource:
             if len(page) < KLINES_PER_REQUEST:
                 break
             start = int(str(page[-1][0])) + timeframe.ms
-        return _bars(symbol, timeframe, rows, self._label).closed_by(now_ms)
+        return _bars(symbol, timeframe, rows, self.name).closed_by(now_ms)
 
     def quote(self, symbol: Symbol) -> Quote:
         """Give best prices and depth from the order book, last price and turnover from the 24 h statistics.
@@ -93,7 +91,7 @@ class BinanceSource:
                 ask=ask,
                 last=Decimal(str(statistics["lastPrice"])),
                 at=at,
-                source=self._label,
+                source=self.name,
                 depth_quote=_depth((*bids, *asks), (bid + ask) / 2),
                 volume_24h_quote=Decimal(str(statistics["quoteVolume"])),
             )

@@ -16,9 +16,6 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 BROAD_EXCEPT_SITES = {
     "bn_ml/journal.py": "an observer that fails never disturbs the cycle",
     "trader/engine.py": "the cycle boundary",
-    "ml_engine/retraining.py": "a thread main",
-    "ml_engine/trainer.py": "one symbol that fails is reported and the others go on",
-    "scanner/multi_pair_scanner.py": "one symbol that fails never stops the scan",
     "scripts/cli.py": "the last line of a command: a message and an id instead of a traceback",
 }
 WALL_CLOCK = {"now", "utcnow", "today", "time", "sleep", "time_ns"}

@@ -29,7 +29,8 @@ def check_book(database: Path, limits: Limits) -> Findings:
     check_journal(book, complain)
     order, protection = OrderWatcher(limits, complain), ProtectionWatcher(limits, complain)
     risk = LimitWatcher(limits, complain, book)
-    entry_ends = _walk(book, complain, order, protection, risk)
+    story = Story(book)
+    entry_ends = _walk(story, complain, order, protection, risk)
     delay_s = check_stops(book, limits, complain, entry_ends)
     figures = {
         **_figures(book),
@@ -41,6 +42,7 @@ def check_book(database: Path, limits: Limits) -> Findings:
         "days": len(order.days),
         "restarts": max(order.restarts - 1, 0),
         "instants_in_doubt": len(protection.in_doubt),
+        "longest_doubt_s": story.longest_doubt_ms / 1000,
         "longest_wait_for_stop_s": delay_s,
         "violations": sum(complain.counts.values()),
         "rules_broken": dict(complain.counts),
@@ -50,10 +52,9 @@ def check_book(database: Path, limits: Limits) -> Findings:
 
 
 def _walk(
-    book: Book, complain: Complaints, order: OrderWatcher, protection: ProtectionWatcher, risk: LimitWatcher
+    story: Story, complain: Complaints, order: OrderWatcher, protection: ProtectionWatcher, risk: LimitWatcher
 ) -> dict[str, int]:
-    story = Story(book)
-    entry_ends: dict[str, int] = {}
+    book, entry_ends = story.book, dict[str, int]()
     for event in book.events:
         for watcher in (order, protection, risk):
             watcher.before(event, story)
@@ -85,6 +86,8 @@ def _figures(book: Book) -> dict[str, object]:
         "entries": sum(row.purpose == "entry" for row in book.intents),
         "orders": len(book.intents),
         "orders_refused": sum(row.state == "REFUSED" for row in book.intents),
+        "state_end": book.control[-1].state if book.control else "",
+        "halts": sorted({row.reason for row in book.control if row.state == "HALTED"}),
         "cycles_failed": sum(event.kind == "CycleFailed" for event in book.events),
         "journal_rows": len(book.events),
         "net_profit": sum(results) / UNITS,

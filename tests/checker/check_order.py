@@ -42,7 +42,8 @@ class OrderWatcher:
 
     def after(self, event: EventRow, story: Story) -> None:
         """Follow restarts and cycles."""
-        if event.kind == "ControlChanged" and event.facts["set_by"] == "start":
+        # A process that has begun no cycle yet writes under cycle 0.
+        if event.kind == "ControlChanged" and (event.facts["set_by"] == "start" or event.cycle == 0):
             self.restarts += 1
             self._restarted = True
         elif event.kind == "CycleStarted":

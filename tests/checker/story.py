@@ -39,14 +39,18 @@ class Holding:
 
 @dataclass
 class Story:
-    """The state after the facts applied so far. `now_ms` is the newest instant the bot was at."""
+    """The state after the facts applied so far. `now_ms` is the newest instant the bot was at.
+
+    `doubtful` holds since when nobody could say what became of an order.
+    """
 
     book: Book
     now_ms: int = 0
     cash: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     holdings: dict[str, Holding] = field(default_factory=dict)
     live: dict[str, IntentRow] = field(default_factory=dict)
-    doubtful: set[str] = field(default_factory=set)
+    doubtful: dict[str, int] = field(default_factory=dict)
+    longest_doubt_ms: int = 0
     filled: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     filled_quote: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     _deposits: list[LedgerRow] = field(default_factory=list)
@@ -102,10 +106,10 @@ class Story:
         if event.kind == "OrderSent":
             self.live[intent.client_id] = intent
         elif event.kind == "OrderOutcomeUnknown":
-            self.doubtful.add(intent.client_id)
+            self.doubtful.setdefault(intent.client_id, self.now_ms)
         elif event.kind in ("OrderFinished", "OrderRejected"):
             self.live.pop(intent.client_id, None)
-            self.doubtful.discard(intent.client_id)
+            self._settle(intent.client_id)
             holding = self.holdings.get(intent.position_id)
             if intent.purpose == "entry" and holding is not None and intent.state in TERMINAL:
                 holding.entry_ended_ms = self.now_ms
@@ -113,6 +117,10 @@ class Story:
             fill = self.fill(event)
             if fill is not None:
                 self._book(fill, intent)
+
+    def _settle(self, client_id: str) -> None:
+        since = self.doubtful.pop(client_id, self.now_ms)
+        self.longest_doubt_ms = max(self.longest_doubt_ms, self.now_ms - since)
 
     def _book(self, fill: FillRow, intent: IntentRow) -> None:
         base, _, quote = fill.symbol.partition("/")
@@ -123,7 +131,7 @@ class Story:
         self.filled[fill.client_id] += fill.qty
         self.filled_quote[fill.client_id] += fill.quote
         # A trade is proof enough that the exchange has the order.
-        self.doubtful.discard(fill.client_id)
+        self._settle(fill.client_id)
         held = self.holdings.get(intent.position_id)
         if held is None:
             step = self.book.step(intent.position_id)

@@ -83,6 +83,11 @@ class LoopbackExchange:
     def paths(self) -> list[str]:
         return [path for path, _ in self.requests]
 
+    def failure(self, path: str, query: Query) -> Failure | None:
+        """Give the scripted answer to this request, None for the true one."""
+        del path, query
+        return self.failures.pop(0) if self.failures else None
+
     def answer(self, path: str, query: Query) -> object:
         match path:
             case "/api/v3/time":
@@ -127,8 +132,8 @@ def _handler(exchange: LoopbackExchange) -> type[BaseHTTPRequestHandler]:
             url = urlparse(self.path)
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
             exchange.requests.append((url.path, query))
-            if exchange.failures:
-                failure = exchange.failures.pop(0)
+            failure = exchange.failure(url.path, query)
+            if failure is not None:
                 self._send(failure.status, failure.body.encode(), failure.headers)
                 return
             answer = exchange.answer(url.path, query)

@@ -177,7 +177,9 @@ class MoneyWorld:
         """Resting stop prices by tranche, as the venue has them."""
         tranche = {item.intent.client_id: item.intent.tranche for item in self.live()}
         resting = self.bot.venue.open_orders(symbol)
-        return {tranche.get(order.client_id, order.client_id): order.stop_price for order in resting if order.stop_price}
+        return {
+            tranche.get(order.client_id, order.client_id): order.stop_price for order in resting if order.stop_price
+        }
 
     def kinds(self) -> list[str]:
         return [event.kind for event in self.recorder.events]
@@ -228,6 +230,16 @@ class MoneyWorld:
         )
         engine = TradingEngine(desk, parts)
         return Bot(
-            desk.store, desk, venue, paper, orders, orders.positions, protection, parts.exits, parts.entries, keeper,
-            parts.reconciler, engine,
+            desk.store,
+            desk,
+            venue,
+            paper,
+            orders,
+            orders.positions,
+            protection,
+            parts.exits,
+            parts.entries,
+            keeper,
+            parts.reconciler,
+            engine,
         )

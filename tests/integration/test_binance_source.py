@@ -198,7 +198,7 @@ def test_an_unlisted_refusal_is_not_repeated(exchange: LoopbackExchange) -> None
 def test_an_exchange_that_answers_is_live(exchange: LoopbackExchange) -> None:
     chosen = Settings.from_mapping({"exchange": {"base_url": exchange.url}})
     source = open_source(chosen, SimulatedClock(from_ms(NOW_MS)), "auto")
-    assert (source.name, source.notice) == ("binance", "")
+    assert (source.name, source.notice) == ("binance_sandbox", "")
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,6 @@ def test_an_unknown_signer_is_refused_until_its_key_is_trusted(store: BundleStor
         foreign.load(BTC)
     assert reason_of(error) == "bundle_refused"
     public = local_public_key(store.models_dir / ".keys" / "signing.key")
-    assert public is not None
     assert BundleStore(store.models_dir, signing_key=other_key, trusted_keys=[public]).load(BTC).version == 1
     assert BundleStore(store.models_dir, signing_key=other_key, trusted_keys=[public]).verify(BTC) == public
 
@@ -367,7 +366,6 @@ def test_a_broken_signing_key_is_an_error_not_a_new_key(store: BundleStore) -> N
 
 def test_a_bundle_from_elsewhere_is_installed_once(store: BundleStore, tmp_path: Path) -> None:
     public = local_public_key(store.models_dir / ".keys" / "signing.key")
-    assert public is not None
     target = a_store(tmp_path / "other", trusted_keys=[public])
     assert target.install(store.models_dir / BTC.key).version == 1
     assert a_store(tmp_path / "other", trusted_keys=[public]).load(BTC).version == 1

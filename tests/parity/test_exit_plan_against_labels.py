@@ -62,12 +62,16 @@ def bought(entry: Decimal, exits: ExitManager, fee: Decimal) -> Position:
 
 
 def lived(path: BarPath[Decimal], risk: RiskSettings) -> list[Sale]:
-    """Look at the position at every open, then let the bar meet the resting stops and targets."""
+    """At every open let it meet the resting orders and look at the position, then let the rest of the bar meet them."""
     exits = ExitManager(risk)
     held = bought(path.open[0], exits, exact(risk.fees_pct))
     sales: list[Sale] = []
     for index in range(BARS):
         price = path.open[index]
+        held, sold = met(held, index, price)
+        sales += sold
+        if not held.remaining_quantity:
+            return sales
         quote = Quote(BTC, price, price, price, EPOCH, "test")
         plan = exits.plan(held, quote, held.atr_frac, EPOCH + index * BAR, False, RULES)
         if plan.close_all is not None:
@@ -80,18 +84,19 @@ def lived(path: BarPath[Decimal], risk: RiskSettings) -> list[Sale]:
             trailing_active=plan.trailing_active,
             max_price_seen=max(plan.max_price_seen, path.high[index]),
         )
-        held, sold = met(held, path, index)
+        held, sold = met(held, index, path.low[index], path.high[index])
         sales += sold
         if not held.remaining_quantity:
             return sales
     return sales
 
 
-def met(held: Position, path: BarPath[Decimal], index: int) -> tuple[Position, list[Sale]]:
+def met(held: Position, index: int, *prices: Decimal) -> tuple[Position, list[Sale]]:
     sales: list[Sale] = []
-    for price in (path.open[index], path.low[index], path.high[index]):
+    for place, price in enumerate(prices):
         if price <= held.stop and held.remaining_quantity:
-            sales.append(Sale(float(held.remaining_quantity) / 100, float(held.stop), index, stop_reason(held)))
+            at = price if place == 0 and len(prices) == 1 else held.stop
+            sales.append(Sale(float(held.remaining_quantity) / 100, float(at), index, stop_reason(held)))
             return replace(held, remaining_quantity=Decimal(0)), sales
         for tranche in held.tranches:
             if tranche.target_price is None or price <= tranche.target_price:

@@ -1,4 +1,4 @@
-"""Whatever prices, wishes, faults and deaths: once the faults end, books and exchange agree and everything is covered."""
+"""Whatever prices, wishes, faults and deaths: once faults end, books and exchange agree and all is covered."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bn_ml.domain.positions import Position
 from bn_ml.journal import export_journal
 from bn_ml.venue.invariants import violations
 from tests.fakes.faulty_exchange import Killed
-from tests.fakes.money_world import AAA, BBB, BTC, CAPITAL, CCC, MoneyWorld, money_settings
+from tests.fakes.money_world import AAA, BBB, CAPITAL, CCC, MoneyWorld, money_settings
 
 SYMBOLS = (AAA, BBB, CCC)
 ROUGH = timedelta(minutes=25)
@@ -49,6 +49,7 @@ class RoughWorld:
         self._run_until(self.begin + ROUGH)
         faults.heal()
         self.world.scanner.wanted = lambda now: ()
+        self.thin = set()
         self.world.market.depth.clear()
         self._run_until(self.begin + ROUGH + CALM)
         return self.world
@@ -79,10 +80,8 @@ class RoughWorld:
                 jump = self.random.normal(0, 0.03) if self.random.random() < 0.03 else 0.0
                 price *= float(np.exp(self.random.normal(0, swing) + jump))
                 self.world.market.move(symbol, f"{max(price, 1.0):.2f}", at)
-        thin = [symbol for symbol in SYMBOLS if self.random.random() < 0.3]
         self.world.market.volume = Decimal(int(self.random.choice([20, 2000, 1_000_000])))
-        for symbol in thin:
-            self.world.market.depth[symbol] = Decimal(2200)
+        self.thin = {symbol for symbol in SYMBOLS if self.random.random() < 0.5}
 
     def _write_wishes(self) -> None:
         eager = float(self.random.choice([0.2, 0.7]))
@@ -94,7 +93,13 @@ class RoughWorld:
 
         self.world.scanner.wanted = wanted
 
+    def _thin_out(self) -> None:
+        """Change how deep the thin books are, call by call: from almost nothing to more than is ever sold."""
+        for symbol in sorted(self.thin):
+            self.world.market.depth[symbol] = Decimal(int(self.random.choice([12, 40, 90, 2200, 100_000])))
+
     def _check_call(self, method: str, client_ids: tuple[str, ...]) -> None:
+        self._thin_out()
         if method not in ("create_order", "create_oco"):
             return
         store = self.world.bot.store

@@ -127,13 +127,17 @@ def _bar_by_bar(path: BarPath[float], first: int, rules: ExitRules[float], atr: 
             return [*legs, (round(left, 9), opening, index, label)]
         if opening <= hard:
             return [*legs, (round(left, 9), opening, index, ExitReason.HARD_DRAWDOWN)]
+        while pending and opening > pending[0][0]:
+            target, share, reason = pending.pop(0)
+            legs.append((round(share, 9), target, index, reason))
+            left -= share
         hit, highest = len(pending) < 2, max(highest, opening)
         trailing = trailing or trailing_is_active(entry, highest, rules, tp1_hit=hit)
         stop = raised_stop(entry, stop, highest, rules, tp1_hit=hit, atr_frac=atr)
         label = ExitReason.TRAILING_STOP if trailing else ExitReason.STOP_LOSS
         if opening <= stop:
             return [*legs, (round(left, 9), opening, index, label)]
-        for price in (opening, path.low[index], path.high[index]):
+        for price in (path.low[index], path.high[index]):
             if price <= stop:
                 return [*legs, (round(left, 9), stop, index, label)]
             while pending and price > pending[0][0]:

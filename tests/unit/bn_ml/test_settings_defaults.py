@@ -47,7 +47,7 @@ exchange.orders: max_notional_per_day_usdt 1000 | stop_replace_min_interval_sec 
 data: paper_market_data_mode live | allow_synthetic_fallback false | replay_dir artifacts/history | replay_from null
 data: replay_to null | replay_speed max | synthetic_seed 42 | history_dir artifacts/history | max_quote_age_entry_sec 5
 data: max_quote_age_exit_sec 15 | max_bar_delay_sec 90 | max_gap_bars 3 | synthetic_profile planted
-data: synthetic_strength 0.1 | synthetic_speed 60
+data: synthetic_strength 0.25 | synthetic_speed 60
 universe: auto_train_missing true | auto_train_batch 5 | train_max_symbols 120 | train_missing_only true
 universe.discovery: enabled false | refresh_sec 900 | min_24h_volume_usdt 1000000 | min_listing_days 30 | train true
 universe.discovery: exclude_leveraged true | exclude_stables true | exclude_fiat true

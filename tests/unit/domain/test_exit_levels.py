@@ -131,9 +131,15 @@ def test_the_low_comes_before_the_high() -> None:
 
 def test_a_bar_that_opens_above_a_target_sells_there_before_its_low() -> None:
     outcome = walked([FLAT, (102.5, 103.0, 98.0, 99.0)])
-    assert reasons(outcome) == [ExitReason.TP1, ExitReason.STOP_LOSS]
+    assert reasons(outcome) == [ExitReason.TP1, ExitReason.TRAILING_STOP]
     assert outcome.legs[0].price == pytest.approx(102.0)
-    assert outcome.gross_return_frac == pytest.approx(0.5 * 0.02 - 0.5 * 0.015)
+
+
+def test_a_target_filled_by_the_open_raises_the_stop_for_the_same_bar() -> None:
+    outcome = walked([FLAT, (102.5, 103.0, 98.0, 99.0)])
+    assert [leg.index for leg in outcome.legs] == [1, 1]
+    assert outcome.legs[1].price == pytest.approx(102.5 * 0.99)
+    assert outcome.gross_return_frac == pytest.approx(0.5 * 0.02 + 0.5 * (1.025 * 0.99 - 1))
 
 
 def test_both_targets_then_the_trailing_stop_sell_the_runner() -> None:

@@ -8,8 +8,14 @@ from sklearn.metrics import log_loss as reference_log_loss
 from sklearn.metrics import roc_auc_score
 
 from ml_engine import metrics
-from ml_engine.evidence import expected_value_line, return_slope, scores
+from ml_engine.calibration import FittedMap
+from ml_engine.ensemble import Admission
+from ml_engine.evidence import ExpectedValueLine, expected_value_line, return_slope, scores
+from ml_engine.fitting import Vote
+from ml_engine.inference import LinearMap
+from ml_engine.outlier import training_region
 from ml_engine.overfitting import deflated_sharpe, overfitting_probability
+from ml_engine.training_report import Gates, judge
 
 
 def a_forecast(rows: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -129,3 +135,25 @@ def test_choosing_among_noise_is_overfitting_half_of_the_time() -> None:
     worlds = [np.random.default_rng(seed).normal(size=(320, 20)) for seed in range(20)]
     found = [overfitting_probability(world, blocks=8) for world in worlds]
     assert np.mean(found) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_verdict_names_every_closed_half_with_its_bound() -> None:
+    region = training_region(np.random.default_rng(1).normal(size=(50, 2)))
+    line = ExpectedValueLine(0.0, 0.0, (0.0,), (0.0,))
+    gates = Gates(metrics.Estimate(0.4, 0.0, 0.8), line, region, 3.0)
+    vote = Vote({}, {}, FittedMap("none", LinearMap(), 499, ""), (Admission("rf", True, 1.0, 1.1, 1.0, ""),))
+    verdict = judge(metrics.Estimate(0.01, 0.0, 0.02), gates, vote, calibrate_rows=499)
+    assert not verdict.tradable
+    assert [reason.split(",")[0] for reason in verdict.reasons] == [
+        "no_skill: report-block skill +0.0100",
+        "no_skill: slope of trade return +0.400",
+        "no_skill: trade return does not rise with the score on the calibrate block",
+        "no_skill: 499 calibrate rows",
+    ]
+
+
+def test_a_verdict_is_tradable_when_every_bound_is_just_above_zero() -> None:
+    region = training_region(np.random.default_rng(1).normal(size=(50, 2)))
+    gates = Gates(metrics.Estimate(0.4, 1e-9, 0.8), ExpectedValueLine(0.0, 1e-9, (0.0,), (0.0,)), region, 3.0)
+    vote = Vote({}, {}, FittedMap("none", LinearMap(), 500, ""), (Admission("rf", True, 1.0, 1.1, 1.0, ""),))
+    assert judge(metrics.Estimate(0.01, 1e-9, 0.02), gates, vote, calibrate_rows=500).tradable

@@ -211,10 +211,11 @@ def test_discovered_symbols_need_their_turnover(traded: str, passes: bool) -> No
     assert judged(entry).reason == (None if passes else "volume")
 
 
-@pytest.mark.parametrize(("least", "passes"), [(0.0168, True), (0.0169, True), (0.0170, False)])
+@pytest.mark.parametrize(("least", "passes"), [(0.0168, True), (0.016899, True), (0.0169, False), (0.0170, False)])
 def test_net_profit_at_the_first_target(least: float, passes: bool) -> None:
-    """2 % less two fees of 0.1 %, two slippages of 0.05 % and no spread leaves exactly 1.7 %; a tick costs 1 bp."""
-    entry = request(quote=quote(bid="100.00", ask="100.00"), fee_frac=Decimal("0.00105"))
+    """2 % less two fees of 0.105 % and two slippages of 0.05 % leaves 1.69 %, less the dust of one hundred-millionth."""
+    fine = market_rules(step=Decimal("0.00000001"))
+    entry = request(quote=quote(bid="100.00", ask="100.00"), fee_frac=Decimal("0.00105"), rules=fine)
     assert judged(entry, risk={"min_net_profit_pct": least}).reason == (None if passes else "net_profit")
 
 
@@ -385,3 +386,9 @@ def test_equal_scores_go_by_diversification() -> None:
     assert [item.symbol for item in ranked((second, first), (BTC,), report)] == [ETH, SOL]
     better = replace(second, score=7.5)
     assert [item.symbol for item in ranked((first, better), (BTC,), report)] == [SOL, ETH]
+
+
+@pytest.mark.parametrize(("step", "passes"), [("0.00001", True), ("0.0001", True), ("0.05", False)])
+def test_net_profit_counts_what_a_base_fee_leaves_unsellable(step: str, passes: bool) -> None:
+    """A hundredth less than one unit is held: with a step of 0.05 nearly a step of it can never be sold again."""
+    assert judged(request(rules=market_rules(step=Decimal(step)))).reason == (None if passes else "net_profit")
