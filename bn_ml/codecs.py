@@ -28,6 +28,7 @@ from bn_ml.errors import StateError
 T = TypeVar("T")
 UNITS_PER_ONE = 10**8
 MAX_UNITS = 2**62
+_PLAIN = frozenset({str, int, bool, type(None)})
 _EXACT = Context(prec=60, traps=[Inexact])
 
 
@@ -238,10 +239,15 @@ def _expect(plain: object, *kinds: type[T]) -> T:
 
 
 def _display(value: object) -> object:
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is float:
+        return value if math.isfinite(cast(float, value)) else None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {item.name: _display(getattr(value, item.name)) for item in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {_name(key): _display(item) for key, item in value.items()}
+        return {key if type(key) is str else _name(key): _display(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_display(item) for item in value]
     if isinstance(value, Enum):

@@ -161,6 +161,11 @@ class ExchangeReader:
         }
         return self._read(lambda client: _rows(client.publicGetKlines(request)), 2)
 
+    def first_bar(self, symbol: Symbol, timeframe: Timeframe) -> list[Sequence[object]]:
+        """Give the very first raw bar of a symbol, alone in a list; an empty list before any trade."""
+        request = {"symbol": venue_id(symbol), "interval": timeframe.value, "startTime": 0, "limit": 1}
+        return self._read(lambda client: _rows(client.publicGetKlines(request)), 2)
+
     def depth(self, symbol: Symbol) -> Json:
         """Give the best 100 levels of each side."""
         request = {"symbol": venue_id(symbol), "limit": 100}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlparse
 
+from bn_ml.settings_base import Section, plain_value
 from bn_ml.settings_risk import RiskSettings
 from bn_ml.settings_tree import SettingsTree
 
@@ -31,6 +33,56 @@ OFFICIAL_HOSTS = frozenset(
         "demo-ws-api.binance.com",
     }
 )
+# What happens instead of what a key asks for; a name that ends in a dot or underscore is all keys that begin so.
+IDLE_KEYS: Mapping[str, str] = {
+    "exchange.ws_url": "no stream is opened, quotes are asked for one by one",
+    "data.replay_speed": "a replay runs as fast as it can",
+    "scanner.ohlcv_limit": "as many bars are fetched as the features need",
+    "scanner.workers": "symbols are scanned one after another",
+    "model.pooled_warm_start": "every symbol is fitted on its own bars alone",
+    "model.multi_timeframe.max_bars_per_timeframe": "each row is computed on min_bars_per_timeframe bars",
+    "model.labeling.balance": "the classes are left as they are",
+    "model.validation.folds": "the parts of train_ratio are used once, without folds",
+    "model.hpo.": "the trainer uses fixed parameters, nothing is searched",
+    "model.xgb.early_stopping_rounds": "the trainer has its own patience before it stops early",
+    "model.lstm.": "the ensemble has no sequence member",
+    "model.drift.": "drift is not watched",
+    "model.retraining.degradation_trigger_pct": "loss of quality is not watched, only age and absence retrain",
+    "model.retraining.on_drift": "drift is not watched, only age and absence retrain",
+    "model.retraining.hpo": "the trainer uses fixed parameters, nothing is searched",
+    "model.retraining.champion_challenger": "a new bundle always takes the place of the old one",
+    "model.acceleration.": "fitting runs on the processor, as many symbols at once as --jobs or max_cpu say",
+    "santrade_intelligence.": "no market mood is computed, entries and sizes are left alone by it",
+    "model_sync.": "no bundles are exchanged between machines",
+    "risk.circuit_breakers.market_intelligence_": "no market mood is computed, none stops entries",
+    "monitoring.realtime_prices.": "no stream is opened, quotes are asked for one by one",
+    "monitoring.alerting.": "no alert is sent, read the log",
+    "monitoring.dashboard.": "no dashboard is started",
+    "public_api.": "there is no HTTP interface to start",
+    "storage.retention_days.": "nothing is deleted",
+    "storage.backup.": "no backup is made, copy the database yourself",
+    "backtest.ohlcv_limit": "a replay uses all bars between data.replay_from and data.replay_to",
+    "backtest.initial_capital": "a replay starts with risk.capital_total",
+    "backtest.latency_bars": "a replay fills at the first price after the decision",
+    "backtest.random_entry_runs": "there is no random-entry control",
+}
+_IN_EFFECT = frozenset({"model.drift.benchmark_symbol"})
+_ALREADY_SO: Mapping[str, object] = {
+    "model.pooled_warm_start": False,
+    "model.hpo.enabled": False,
+    "model.drift.enabled": False,
+    "model.retraining.hpo": False,
+    "model.acceleration.gpu_enable": False,
+    "model.acceleration.device": "cpu",
+    "santrade_intelligence.enabled": False,
+    "risk.circuit_breakers.market_intelligence_block_enabled": False,
+    "risk.circuit_breakers.market_intelligence_block_on_risk_off": False,
+    "monitoring.realtime_prices.enabled": False,
+    "monitoring.alerting.enabled": False,
+    "monitoring.dashboard.auto_launch": False,
+    "storage.backup.enabled": False,
+}
+_CHANNELS = frozenset(f"monitoring.alerting.{name}.enabled" for name in ("webhook", "telegram", "email"))
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -74,7 +126,42 @@ def warnings_of(settings: SettingsTree) -> list[str]:
         found.append("risk.max_position_drawdown_pct: not above risk.stop_loss_pct, it closes before the stop does")
     if settings.data.allow_synthetic_fallback:
         found.append("data.allow_synthetic_fallback: on, paper may trade on generated data when the venue fails")
-    return found
+    return [*found, *_without_effect(settings)]
+
+
+def idle_reason(name: str) -> str | None:
+    """Say what happens instead of what a key asks for, None for a key that has its effect.
+
+    >>> idle_reason("scanner.workers")
+    'symbols are scanned one after another'
+    """
+    if name in _IN_EFFECT:
+        return None
+    fitting = [start for start in IDLE_KEYS if name == start or (start.endswith((".", "_")) and name.startswith(start))]
+    return IDLE_KEYS[max(fitting, key=len)] if fitting else None
+
+
+def _without_effect(settings: SettingsTree) -> Iterator[str]:
+    """Name each idle key that asks for something else than its default and than what happens anyway."""
+    defaults = dict(_values(type(settings)()))
+    benchmark = "santrade_intelligence.benchmark_symbol"
+    defaults[benchmark] = f"BTC/{settings.base_quote}"
+    for name, value in _values(settings):
+        reason = idle_reason(name)
+        asked = value != defaults[name] and not (name in _ALREADY_SO and value == _ALREADY_SO[name])
+        channel_off = name in _CHANNELS and not settings.monitoring.alerting.enabled
+        if reason and asked and not channel_off:
+            yield f"{name}: {json.dumps(plain_value(value))} has no effect in this version: {reason}"
+
+
+def _values(section: Section, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Give every plain key below a section with its value, as the user writes its name."""
+    for name, field in type(section).model_fields.items():
+        value, path = getattr(section, name), f"{prefix}{field.alias or name}"
+        if isinstance(value, Section):
+            yield from _values(value, f"{path}.")
+        else:
+            yield path, value
 
 
 def _exit_levels(risk: RiskSettings) -> Iterator[Broken]:

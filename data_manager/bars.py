@@ -65,6 +65,11 @@ class Bars:
         """The instant each bar is known from, ms since 1970, shape (n_bars,)."""
         return self.open_time + self.timeframe.ms
 
+    @property
+    def newest_close_ms(self) -> int:
+        """The instant the newest bar is known from, ms since 1970; raises `IndexError` when there is none."""
+        return int(self.open_time[-1]) + self.timeframe.ms
+
     def rows(self, start: int, stop: int) -> Bars:
         """Give bars `start` (inclusive) to `stop` (exclusive) by position, sharing memory."""
         part = slice(start, stop)
@@ -81,7 +86,7 @@ class Bars:
 
     def closed_by(self, now_ms: int) -> Bars:
         """Give bars whose close time is at or before `now_ms`."""
-        count = int(np.searchsorted(self.close_time, now_ms, side="right"))
+        count = int(np.searchsorted(self.open_time, now_ms - self.timeframe.ms, side="right"))
         return self.rows(0, count)
 
     def tail(self, count: int) -> Bars:

@@ -23,7 +23,7 @@ from data_manager.manual_orders import ManualOrders
 from data_manager.open_source import open_source
 from data_manager.quality import require_fresh
 from data_manager.quarantine import Quarantine
-from data_manager.recent_quotes import RecentQuotes
+from data_manager.recent_answers import RecentPaths, RecentQuotes
 from data_manager.records import bar_values, ticker
 from data_manager.source import DataSource
 from data_manager.ta import function
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ATR_BARS = 14
-_PATH_MINUTES_KEPT = 1500
 _ATR = function("ATR")
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -60,6 +59,7 @@ class BinanceDataManager:
         self._orders = ManualOrders(exchange, self.clock)
         self._cache = BarCache(self.source)
         self._recent = RecentQuotes(self._ask, self.clock)
+        self._recent_paths = RecentPaths(self.source.path, self.clock)
         self._quarantine = Quarantine()
         self._atr: dict[Symbol, tuple[int, float]] = {}
         self._lock = threading.Lock()
@@ -140,14 +140,9 @@ class BinanceDataManager:
     def path(self, symbol: Symbol, since: datetime, until: datetime) -> Sequence[Bar]:
         """Give the finest closed bars with `since <= open_at` and `close_at <= until`, in time order."""
         since_ms, until_ms = to_ms(since), to_ms(until)
-        minutes = (to_ms(self.clock.now()) - since_ms) // Timeframe.M1.ms + 1
+        source = self.source if self.source.concurrency == 1 else self._recent_paths
         try:
-            if self.source.concurrency == 1 or minutes > _PATH_MINUTES_KEPT:
-                return bar_values(self.source.path(symbol, since_ms, until_ms))
-            if since_ms // Timeframe.M1.ms == until_ms // Timeframe.M1.ms:
-                return ()
-            kept = self._cache.bars(symbol, Timeframe.M1, int(minutes), to_ms(self.clock.now()))
-            return bar_values(kept.between(since_ms, until_ms - Timeframe.M1.ms + 1))
+            return bar_values(source.path(symbol, since_ms, until_ms))
         except ExchangeError as error:
             raise _unavailable(symbol, error) from error
 

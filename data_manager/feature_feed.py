@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -194,13 +194,15 @@ class BatchFeatureFeed:
         monday = week_start(newest_close(now_ms) - STEP_MS)
         base = self._block(symbol, monday).base.closed_by(now_ms)
         require_usable(base, now_ms, self._limits)
-        close_ms = int(base.close_time[-1])
+        close_ms = base.newest_close_ms
         week = week_start(close_ms - STEP_MS)
         if self._basket is not None:
             self._market(self._basket, week).require(close_ms)
         block = self._block(symbol, week)
-        place = int(np.searchsorted(block.features.close_time, close_ms))
-        return _row(base, block.features.values[place], block.measures[place], block.features.columns)
+        features = block.features
+        place = int(np.searchsorted(features.close_time, close_ms))
+        row = _row(base, features.values[place], block.measures[place], features.columns)
+        return replace(row, block=features.values, place=place)
 
     def _block(self, symbol: Symbol, monday: int) -> _Block:
         key = (symbol, monday)
@@ -262,7 +264,7 @@ def _measures(features: FeatureFrame, base: Bars) -> FloatArray:
 def _row(base: Bars, values: FloatArray, measures: FloatArray, columns: tuple[str, ...]) -> FeatureRow:
     return FeatureRow(
         symbol=base.symbol,
-        close_time_ms=int(base.close_time[-1]),
+        close_time_ms=base.newest_close_ms,
         values=values,
         columns=columns,
         closes=base.close[-(CORRELATION_BARS + 1) :],

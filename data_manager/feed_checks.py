@@ -31,6 +31,8 @@ class FeatureRow:
 
     `values` (n_columns,) in the order of `columns`; `closes` the closes of the last 193 bars, oldest first;
     `atr_frac` ATR(14) over the close; `volatility_frac` the deviation of one-bar log returns over 96 bars.
+    `block` (n_rows, n_columns), where set, are the rows computed at one go, of which this is the one at `place`: rows
+    after it lie in its future, so whoever judges them together must not use their answers before their time.
     """
 
     symbol: Symbol
@@ -41,6 +43,8 @@ class FeatureRow:
     atr_frac: float
     volatility_frac: float
     source: str
+    block: FloatArray | None = None
+    place: int = 0
 
     @property
     def log_returns(self) -> FloatArray:
@@ -61,7 +65,7 @@ def require_usable(bars: Bars, now_ms: int, limits: FeedLimits) -> None:
     """
     if not len(bars):
         raise MarketDataError(f"{bars.symbol}: no closed bars", "data_unavailable")
-    late_ms = now_ms - int(bars.close_time[-1])
+    late_ms = now_ms - bars.newest_close_ms
     if late_ms >= STEP_MS + limits.max_delay_s * 1000:
         raise MarketDataError(f"{bars.symbol}: newest bar closed {late_ms / 1000:.0f} s ago", "data_stale")
     if len(bars) < limits.min_bars:

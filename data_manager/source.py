@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
 from typing import Protocol
 
 from bn_ml.domain.market import MarketRules, Quote, Symbol, Timeframe
@@ -36,6 +38,12 @@ class DataSource(Protocol):
 
     def markets(self) -> Mapping[Symbol, MarketRules]:
         """Give the rules of every symbol this source knows."""
+
+    def turnovers(self) -> Mapping[Symbol, Decimal]:
+        """Give the turnover of the last 24 h in the quote asset, of every symbol that has one, all at once."""
+
+    def listed_at(self, symbol: Symbol) -> datetime | None:
+        """Give when the symbol's trading began as far as this source knows, None before the first trade."""
 
     def path(self, symbol: Symbol, since_ms: int, until_ms: int) -> Bars:
         """Give the finest closed bars with `since_ms <= open_time` and `close_time <= until_ms`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,6 +26,7 @@ from ml_engine.decision import (
     probability_gates,
     skill_verdict,
 )
+from ml_engine.inference import CompactEnsemble
 from ml_engine.tree_arrays import BoolArray, FloatArray, IntArray
 
 ROW_MAX_AGE_S = 1800.0
@@ -239,6 +241,14 @@ class _Answer:
     distance: float | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judged:
+    """What an ensemble says about some rows: SELL, HOLD, BUY of each, calibrated and by member."""
+
+    final: Sequence[Sequence[float]]
+    members: Mapping[str, Sequence[Sequence[float]]]
+
+
 @dataclass(slots=True, eq=False)
 class _Prepared:
     """A bundle with what every row needs of it, worked out once."""
@@ -249,6 +259,8 @@ class _Prepared:
     lines: ReturnLines | None
     columns: tuple[str, ...] = ()
     places: IntArray | None = None
+    block: FloatArray | None = None
+    judged: _Judged | None = None
 
     def pick(self, row: FeatureRow) -> FloatArray:
         """Give the bundle's columns of the row, shape (k,); raises `ModelError` when the row lacks one."""
@@ -267,16 +279,23 @@ class _Prepared:
         return int((~np.isfinite(values) & (self.required | ~np.isnan(values))).sum())
 
     def answer(self, row: FeatureRow, values: FloatArray) -> _Answer:
-        """Ask the ensemble once."""
-        raw = self.bundle.ensemble.member_probabilities(values[None, :])
-        final = _distribution(self.bundle.ensemble.combine(raw)[0])
-        members = {name: _distribution(part[0]) for name, part in raw.items()}
+        """Give what the ensemble says about a row; a block of rows is asked about once, at the first of them."""
+        judged, place = self._asked(row, values)
+        final = _distribution(judged.final[place])
+        members = {name: _distribution(part[place]) for name, part in judged.members.items()}
         width, gross = self.bundle.metadata.width, None
         if self.lines is not None and width is not None:
             wide = width.at(volatility_frac=row.volatility_frac, atr_frac=row.atr_frac)
             gross = self.lines.lower((final.buy - final.sell) * wide)
         distance = None if self.region is None else self.region.distance(values)
         return _Answer(row, final, members, gross, distance)
+
+    def _asked(self, row: FeatureRow, values: FloatArray) -> tuple[_Judged, int]:
+        if row.block is None:
+            return _ask(self.bundle.ensemble, values[None, :]), 0
+        if self.judged is None or self.block is not row.block:
+            self.block, self.judged = row.block, _ask(self.bundle.ensemble, row.block[:, self.places])
+        return self.judged, row.place
 
 
 def _prepare(bundle: ModelBundle) -> _Prepared:
@@ -296,9 +315,14 @@ def _prepare(bundle: ModelBundle) -> _Prepared:
     return _Prepared(bundle, required, region, lines)
 
 
-def _distribution(values: FloatArray) -> Probabilities:
-    sell, hold_, buy = (float(value) for value in values)
+def _ask(ensemble: CompactEnsemble, rows: FloatArray) -> _Judged:
+    raw = ensemble.member_probabilities(rows)
+    return _Judged(ensemble.combine(raw).tolist(), {name: part.tolist() for name, part in raw.items()})
+
+
+def _distribution(values: Sequence[float]) -> Probabilities:
+    sell, hold_, buy = values
     total = sell + hold_ + buy
-    if not (np.isfinite(total) and total > 0.0):
+    if not (math.isfinite(total) and total > 0.0):
         raise ModelError(f"not a distribution: {values}", reason="model_error")
     return Probabilities(sell / total, hold_ / total, buy / total)

@@ -130,6 +130,11 @@ class MultiPairScanner:
         """Give the symbols a scan at `now` looks at."""
         return self._universe.symbols(now)
 
+    @property
+    def discovered(self) -> tuple[Symbol, ...]:
+        """The symbols the last scan found by discovery, highest turnover first."""
+        return self._universe.found
+
     def _look(self, symbol: Symbol, turn: _Pass) -> None:
         try:
             row = self._feed.row(symbol, turn.now)

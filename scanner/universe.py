@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Protocol
 
-from bn_ml.domain.market import MarketRules, Symbol, exact
+from bn_ml.domain.market import Symbol, exact
 from bn_ml.errors import BnMlError
 from bn_ml.settings import DiscoverySettings, Settings
+from data_manager.venue_listings import Listing
 
 # fmt: off
 STABLE_BASES = frozenset({
@@ -27,15 +26,6 @@ _LEVERAGED_ENDINGS = ("UP", "DOWN", "BULL", "BEAR")
 _LENT_PREFIX = "LD"
 _REAL_ASSETS = frozenset({"JUP", "SYRUP", "SUP", "LDO", "PUP", "CUP", "DUP"})
 _SHORTEST_STEM = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """One symbol the venue lists, with its turnover of the last 24 hours in the quote asset."""
-
-    symbol: Symbol
-    rules: MarketRules
-    volume_24h_quote: Decimal
 
 
 class Listings(Protocol):
@@ -55,6 +45,12 @@ class Universe:
         self._found: tuple[Symbol, ...] = ()
         self._renew_at: datetime | None = None
         self.problem: str | None = None
+
+    @property
+    def found(self) -> tuple[Symbol, ...]:
+        """The symbols discovered last that are not excluded, highest turnover first."""
+        excluded = {Symbol(name) for name in self._settings.universe.exclude}
+        return tuple(symbol for symbol in self._found if symbol not in excluded)
 
     def symbols(self, now: datetime) -> tuple[Symbol, ...]:
         """Give the symbols of this scan, configured ones first, at most `scanner.max_pairs`."""

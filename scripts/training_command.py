@@ -120,7 +120,8 @@ def _symbols(arguments: argparse.Namespace, settings: Settings) -> tuple[Symbol,
     excluded = {Symbol(text) for text in settings.universe.exclude}
     configured = [Symbol(text) for text in settings.universe.training_symbols]
     chosen = named or [symbol for symbol in configured if symbol not in excluded]
-    return tuple(dict.fromkeys(chosen))
+    distinct = tuple(dict.fromkeys(chosen))
+    return distinct if named else distinct[: settings.universe.train_max_symbols]
 
 
 def _missing_only(arguments: argparse.Namespace, settings: Settings) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bn_ml.codecs import from_plain
 from bn_ml.domain.events import BundleAdopted, Event
-from bn_ml.domain.market import Symbol, iso
+from bn_ml.domain.market import Symbol, from_ms, iso
 from bn_ml.errors import ModelError, StateError
 from bn_ml.settings import Settings
 from ml_engine.retraining import TrainingSupervisor
@@ -28,6 +28,7 @@ from scripts.wiring import PaperBot, World
 log = logging.getLogger(__name__)
 
 RUNNING = "running"
+DISTANT_PAST = from_ms(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class TrainingWorker:
         self._status = TrainingStatus()
         self._written = self._status
         self._next_look: datetime | None = None
+        self._tried: dict[Symbol, datetime] = {}
 
     def attach(self, bot: PaperBot) -> None:
         """Name the bot whose book keeps the status; a run that book still calls running died with its bot."""
@@ -130,10 +132,10 @@ class TrainingWorker:
         retraining = self._settings.model.retraining
         self._next_look = now + timedelta(seconds=retraining.check_interval_sec)
         missing, stale = self._due(now)
-        if not missing and not (stale and retraining.enabled):
-            return
-        self._next_look = now + timedelta(hours=retraining.cooldown_hours)
         wanted = missing or stale
+        if not wanted:
+            return
+        self._tried.update(dict.fromkeys(wanted, now))
         arguments = [
             *(part for symbol in wanted for part in ("--symbol", str(symbol))),
             "--market-data", self._mode(),
@@ -165,21 +167,39 @@ class TrainingWorker:
         return {"synthetic_fallback": "synthetic"}.get(name, name)
 
     def _due(self, now: datetime) -> tuple[list[Symbol], list[Symbol]]:
-        """Give the symbols without any bundle, and those whose bundle is older than allowed."""
+        """Give the symbols of the next run: those without any bundle, and those whose bundle is older than allowed."""
+        universe, retraining = self._settings.universe, self._settings.model.retraining
         missing, stale = list[Symbol](), list[Symbol]()
-        limit = timedelta(hours=self._settings.model.retraining.max_model_age_hours)
-        excluded = set(self._settings.universe.exclude)
-        for name in self._settings.universe.training_symbols:
-            if name in excluded or self._bot is None:
-                continue
-            try:
-                valid_from = self._bot.predictor.bundle_at(Symbol(name), now).metadata.valid_from
-            except ModelError:
-                missing.append(Symbol(name))
-                continue
-            if now - valid_from > limit:
-                stale.append(Symbol(name))
-        return missing, stale
+        for symbol in self._candidates(now):
+            age = self._bundle_age(symbol, now)
+            if age is None:
+                missing.append(symbol)
+            elif age > timedelta(hours=retraining.max_model_age_hours):
+                stale.append(symbol)
+        return (
+            missing[: universe.auto_train_batch] if universe.auto_train_missing else [],
+            stale[: retraining.batch_size] if retraining.enabled else [],
+        )
+
+    def _candidates(self, now: datetime) -> list[Symbol]:
+        """Give the symbols kept trained, the configured ones first, without those tried within the cooldown."""
+        universe = self._settings.universe
+        if self._bot is None:
+            return []
+        configured = [Symbol(name) for name in universe.training_symbols if name not in universe.exclude]
+        discovered = self._bot.scanner.discovered if universe.discovery.train else ()
+        everything = list(dict.fromkeys((*configured, *discovered)))[: universe.train_max_symbols]
+        since = now - timedelta(hours=self._settings.model.retraining.cooldown_hours)
+        return [symbol for symbol in everything if self._tried.get(symbol, DISTANT_PAST) <= since]
+
+    def _bundle_age(self, symbol: Symbol, now: datetime) -> timedelta | None:
+        """Give how long a symbol's bundle has been in force, None when there is none."""
+        if self._bot is None:
+            return None
+        try:
+            return now - self._bot.predictor.bundle_at(symbol, now).metadata.valid_from
+        except ModelError:
+            return None
 
     def _follow(self, message: Message) -> TrainingStatus:
         status = self._status
@@ -228,11 +248,8 @@ def _fields(status: TrainingStatus) -> dict[str, object]:
 
 def _kept(content: object) -> TrainingStatus:
     """Read a stored status; one that cannot be read is as good as none."""
-    if not isinstance(content, dict):
-        return TrainingStatus()
-    known = {name: value for name, value in content.items() if name in TrainingStatus.__slots__}
     try:
-        return from_plain(TrainingStatus, {**_fields(TrainingStatus()), **known})
+        return from_plain(TrainingStatus, content or {})
     except StateError as error:
         log.warning("the stored training status is not readable: %s", error)
         return TrainingStatus()

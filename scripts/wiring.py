@@ -36,12 +36,13 @@ from data_manager.data_manager import BinanceDataManager
 from data_manager.feature_engineer import FeatureEngineer
 from data_manager.feature_feed import BatchFeatureFeed, FeatureFeed, LiveFeatureFeed, MarketBasket
 from data_manager.feed_checks import FeedLimits
-from data_manager.open_source import open_source, replay_source
+from data_manager.open_source import open_source, replay_source, synthetic_source
 from data_manager.source import DataSource
+from data_manager.venue_listings import VenueListings
 from ml_engine.bundle_signing import key_file
 from ml_engine.bundle_store import BundleStore
 from ml_engine.predictor import MLEnsemblePredictor
-from scanner.multi_pair_scanner import MultiPairScanner
+from scanner.multi_pair_scanner import MultiPairScanner, ScanExtras
 from scripts.background import BundleAdoption
 from scripts.training_market import basket
 from trader.account_keeper import AccountKeeper
@@ -87,6 +88,7 @@ class PaperBot:
     store: StateStore
     desk: Desk
     engine: TradingEngine
+    scanner: MultiPairScanner
     market: BinanceDataManager
     bundles: BundleStore
     predictor: MLEnsemblePredictor
@@ -118,15 +120,18 @@ def open_world(settings: Settings, mode: str, stop: threading.Event) -> World:
     reached = last_recorded(Path(settings.storage.sqlite_path))
     if mode == "replay":
         return _replay_world(settings, reached)
+    notice = ""
     if mode == "auto":
         probe = open_source(settings, SystemClock(stop), "auto")
         if probe.name not in GENERATED:
             return World(SystemClock(stop), probe)
-        mode = "synthetic"
+        mode, notice = "synthetic", probe.notice
     if mode == "synthetic":
         wall = SystemClock(stop).now()
         clock = ScaledClock(max(wall, reached or wall), settings.data.synthetic_speed, stop=stop)
-        return World(clock, open_source(settings, clock, "synthetic"))
+        source = synthetic_source(settings, clock)
+        source.notice = notice or source.notice
+        return World(clock, source)
     wall_clock = SystemClock(stop)
     return World(wall_clock, open_source(settings, wall_clock, mode))
 
@@ -155,10 +160,12 @@ def open_bot(settings: Settings, world: World, extras: Extras) -> PaperBot:
         fees_frac=settings.risk.fees_pct,
     )
     scanned = _limited(settings, extras.symbols, world.source)
-    scanner = MultiPairScanner(scanned, market, _feed(settings, world, market, engineer), predictor)
+    feed = _feed(settings, world, market, engineer)
+    scanner = MultiPairScanner(scanned, market, feed, predictor, extras=_scan_extras(scanned, world.source))
     adoption = BundleAdoption(predictor, live=not world.is_replay)
     engine = _engine(desk, scanner, world.source.name, extras, adoption)
-    return PaperBot(settings, world, store, desk, engine, market, bundles, predictor, lock, engineer.feature_hash)
+    feature_hash = engineer.feature_hash
+    return PaperBot(settings, world, store, desk, engine, scanner, market, bundles, predictor, lock, feature_hash)
 
 
 def open_bundles(settings: Settings, feature_hash: str | None) -> BundleStore:
@@ -194,8 +201,15 @@ def _limited(settings: Settings, symbols: tuple[Symbol, ...], source: DataSource
         raise ConfigError([f"--symbol {name}: not listed by the market data source {source.name}" for name in unknown])
     if not symbols:
         return settings
-    universe = settings.universe.model_copy(update={"training_symbols": tuple(map(str, symbols))})
+    none_beside = settings.universe.discovery.model_copy(update={"enabled": False})
+    chosen = {"training_symbols": tuple(map(str, symbols)), "discovery": none_beside}
+    universe = settings.universe.model_copy(update=chosen)
     return settings.model_copy(update={"universe": universe})
+
+
+def _scan_extras(settings: Settings, source: DataSource) -> ScanExtras:
+    """Give what joins a scan: the venue's list where symbols are to be discovered."""
+    return ScanExtras(listings=VenueListings(source, settings) if settings.universe.discovery.enabled else None)
 
 
 def _replay_world(settings: Settings, reached: datetime | None) -> World:
@@ -230,9 +244,10 @@ def _feed(settings: Settings, world: World, market: BinanceDataManager, engineer
     limits = FeedLimits(settings.data.max_bar_delay_sec, settings.data.max_gap_bars)
     if world.is_replay:
         ahead = replay_source(settings, SimulatedClock(DISTANT))
-        return BatchFeatureFeed(
-            engineer, ahead, basket=market_basket, limits=limits, blocks=2 * len(market_basket.symbols) + 2
-        )
+        most = len(market_basket.symbols)
+        if settings.universe.discovery.enabled:
+            most += min(settings.scanner.max_pairs, len(ahead.markets()))
+        return BatchFeatureFeed(engineer, ahead, basket=market_basket, limits=limits, blocks=2 * most + 2)
     cached = CachedBars(market)
     return LiveFeatureFeed(engineer, cached, basket=market_basket, limits=limits, preparer=cached)
 

@@ -197,12 +197,16 @@ class TradingEngine:
         log.warning("control state changed state=%s reason=%s", changed.state.value, changed.reason)
 
     def _price_age_s(self, now: datetime) -> float:
-        """Give the age of the newest price of the benchmark, which trades whenever the venue does."""
-        benchmark = Symbol(self._desk.settings.risk.circuit_breakers.volatility_benchmark_symbol)
-        try:
-            self._priced_at = max(self._priced_at, self._desk.market.quote(benchmark).at)
-        except MarketDataError as error:
-            log.warning("the benchmark has no price reason=%s", error)
+        """Give the age of the newest price: of the benchmark or, when it has none, of the first watched that has."""
+        settings = self._desk.settings
+        names = (settings.risk.circuit_breakers.volatility_benchmark_symbol, *settings.universe.training_symbols)
+        for symbol in dict.fromkeys(map(Symbol, names)):
+            try:
+                self._priced_at = max(self._priced_at, self._desk.market.quote(symbol).at)
+            except MarketDataError as error:
+                log.debug("no price symbol=%s reason=%s", symbol, error)
+            else:
+                break
         return (now - self._priced_at).total_seconds()
 
     def _note_breakers(self, breakers: tuple[BreakerStatus, ...], now: datetime) -> None:

@@ -62,10 +62,12 @@ class ExitPass:
         return tuple(item.symbol for item in held if not is_covered(item, self._orders.open_of(item.position_id)))
 
     def _cancel_late_entries(self, now: datetime) -> None:
+        """End resting entries that are late, or have bought a part (it needs its stop now), or are halted."""
         limit = timedelta(seconds=self._desk.settings.exchange.orders.limit_timeout_sec)
+        halted = self._desk.store.control().state is ControlState.HALTED
         for record in self._orders.open_intents():
-            late = now - record.intent.created_at >= limit
-            if record.intent.purpose is Purpose.ENTRY and record.state is IntentState.OPEN and late:
+            due = halted or record.filled_quantity > 0 or now - record.intent.created_at >= limit
+            if record.intent.purpose is Purpose.ENTRY and record.state is IntentState.OPEN and due:
                 self._orders.cancel(record)
 
     def _look_at(self, position: Position, now: datetime, *, sell_signal: bool) -> None:

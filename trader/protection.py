@@ -79,7 +79,7 @@ class Protection:
         held = self._positions.position(position.position_id)
         if held is None or not held.is_open or self._orders.open_of(position.position_id):
             return
-        highest = max(held.stop, *(item.stop_price for item in held.tranches), held.stop)
+        highest = max([held.stop, *(item.stop_price for item in held.tranches)])
         with self._store.transaction():
             self._positions.save(replace(held, stop=highest, tranches=()))
         self._sell(held, held.remaining_quantity, reason, tranche="")
@@ -109,7 +109,7 @@ class Protection:
                 return
             quantity = self._rest_of(position, tranche.label)
             if quantity <= 0:
-                self._drop(position, tranche.label)
+                self._keep(position, _others(position, tranche.label))
                 return
             if self._joins(position, tranche, quantity):
                 return
@@ -128,7 +128,7 @@ class Protection:
         held = self._positions.position(position.position_id) or position
         wider = replace(neighbour, quantity=neighbour.quantity + rest)
         if any(item.label == neighbour.label for item in held.tranches):
-            others = (item for item in held.tranches if item.label != tranche.label)
+            others = _others(held, tranche.label)
             self._keep(held, tuple(wider if item.label == wider.label else item for item in others))
             self._cover(position.position_id, wider)
         return True
@@ -175,9 +175,6 @@ class Protection:
             tranches = tuple(placed if item.label == tranche.label else item for item in position.tranches)
             self._positions.save(replace(position, tranches=tranches))
 
-    def _drop(self, position: Position, label: str) -> None:
-        self._keep(position, tuple(item for item in position.tranches if item.label != label))
-
     def _keep(self, position: Position, tranches: tuple[Tranche, ...]) -> None:
         with self._store.transaction():
             self._positions.save(replace(position, tranches=tranches))
@@ -196,7 +193,10 @@ class Protection:
         price = self._sale_price(position)
         too_small = sellable <= 0 or sellable < rules.min_quantity or sellable * price < rules.min_notional
         if too_small:
-            self._sell_with_siblings(position, reason, partial=quantity < position.remaining_quantity)
+            if quantity < position.remaining_quantity:
+                self.close(position, reason)
+            else:
+                self._positions.write_off(position, self._clock.now())
             return
         intent = OrderIntent(
             client_id=self._store.next_client_id(),
@@ -225,12 +225,6 @@ class Protection:
             return self._market.quote(position.symbol).bid
         except MarketDataError:
             return position.max_price_seen
-
-    def _sell_with_siblings(self, position: Position, reason: ExitReason, *, partial: bool) -> None:
-        if partial:
-            self.close(position, reason)
-        else:
-            self._positions.write_off(position, self._clock.now())
 
     def _note_block(self, position_id: str, reason: str | None) -> None:
         held = self._positions.position(position_id)
@@ -296,6 +290,10 @@ def is_covered(position: Position, live: tuple[IntentRecord, ...]) -> bool:
 
 def _is_settled(position: Position, live: tuple[IntentRecord, ...]) -> bool:
     return is_covered(position, live) and all(record.state is IntentState.OPEN for record in live)
+
+
+def _others(position: Position, label: str) -> tuple[Tranche, ...]:
+    return tuple(item for item in position.tranches if item.label != label)
 
 
 def _neighbour(position: Position, label: str) -> Tranche | None:

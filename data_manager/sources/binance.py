@@ -10,9 +10,9 @@ from urllib.parse import urlparse
 
 import numpy as np
 
-from bn_ml.domain.market import ZERO, MarketRules, Quote, Symbol, Timeframe, to_ms
+from bn_ml.domain.market import ZERO, MarketRules, Quote, Symbol, Timeframe, from_ms, to_ms
 from bn_ml.errors import MarketDataError
-from bn_ml.exchange import KLINES_PER_REQUEST, PING_TIMEOUT_MS, ExchangeReader
+from bn_ml.exchange import KLINES_PER_REQUEST, PING_TIMEOUT_MS, ExchangeReader, venue_id
 from bn_ml.exchange_info import parse_exchange_info
 from bn_ml.ports import Clock
 from bn_ml.settings import ExchangeSettings
@@ -81,6 +81,8 @@ class BinanceSource:
         book = self._reader.depth(symbol)
         statistics = self._reader.ticker(symbol)
         try:
+            if statistics["symbol"] != venue_id(symbol):
+                raise MarketDataError(f"{symbol}: the exchange answered for {statistics['symbol']}")
             bids, asks = _levels(book, "bids"), _levels(book, "asks")
             if not bids or not asks:
                 raise MarketDataError(f"{symbol}: the order book has an empty side", "data_unavailable")
@@ -107,6 +109,26 @@ class BinanceSource:
                 self._rules = (now, parse_exchange_info(answer).rules)
                 self._offset_ms = _server_time(answer, self._offset_ms + to_ms(now)) - to_ms(now)
             return self._rules[1]
+
+    def turnovers(self) -> Mapping[Symbol, Decimal]:
+        """Give the turnover of the last 24 h from one request for all symbols; what cannot be read is left out."""
+        symbols = {venue_id(symbol): symbol for symbol in self.markets()}
+        found: dict[Symbol, Decimal] = {}
+        for statistics in self._reader.tickers():
+            name, turnover = _turnover(statistics)
+            if turnover is not None and name in symbols:
+                found[symbols[name]] = turnover
+        if symbols and not found:
+            raise MarketDataError("the 24 h statistics of all symbols hold no usable turnover", "data_unavailable")
+        return found
+
+    def listed_at(self, symbol: Symbol) -> datetime | None:
+        """Give the opening of the symbol's first day."""
+        rows = self._reader.first_bar(symbol, Timeframe.D1)
+        try:
+            return from_ms(int(str(rows[0][0]))) if rows else None
+        except (IndexError, ValueError) as error:
+            raise MarketDataError(f"{symbol}: malformed first bar: {error}", "data_unavailable") from error
 
     def path(self, symbol: Symbol, since_ms: int, until_ms: int) -> Bars:
         """Give the closed 1-minute bars inside a span."""
@@ -137,6 +159,17 @@ def _bars(symbol: Symbol, timeframe: Timeframe, rows: Sequence[Sequence[object]]
         raise MarketDataError(f"{symbol} {timeframe.value}: malformed bars: {error}", "data_unavailable") from error
     opened, high, low, close, volume, quote_volume = np.ascontiguousarray(numbers.T)
     return Bars(symbol, timeframe, times, opened, high, low, close, volume, source, quote_volume, trades)
+
+
+def _turnover(statistics: Mapping[str, object]) -> tuple[str, Decimal | None]:
+    """Read one symbol's 24 h statistics: the venue's name of it, and its turnover, None when that is no number."""
+    if not isinstance(statistics, Mapping):
+        return "", None
+    try:
+        turnover = Decimal(str(statistics.get("quoteVolume")))
+    except InvalidOperation:
+        turnover = Decimal("NaN")
+    return str(statistics.get("symbol")), turnover if turnover.is_finite() else None
 
 
 def _levels(book: Mapping[str, object], side: str) -> list[tuple[Decimal, Decimal]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +88,23 @@ class ReplaySource:
                 self._rules = stored_rules(self._store, self._symbols)
             return self._rules
 
+    def turnovers(self) -> Mapping[Symbol, Decimal]:
+        """Give the turnover of the bars closed in the last 24 h; a symbol whose record has no such bar is left out."""
+        now_ms = to_ms(self._clock.now())
+        found: dict[Symbol, Decimal] = {}
+        for symbol in self.markets():
+            series = self._load(symbol, self._listed_in(symbol))
+            turnover = self._turnover(series, series.visible(now_ms), now_ms)
+            if turnover > 0:
+                found[symbol] = Decimal(round(turnover))
+        return found
+
+    def listed_at(self, symbol: Symbol) -> datetime | None:
+        """Give the first instant of the symbol's record, None before it."""
+        opened = self._load(symbol, self._listed_in(symbol)).bars.open_time
+        known = len(opened) > 0 and int(opened[0]) <= to_ms(self._clock.now())
+        return from_ms(int(opened[0])) if known else None
+
     def path(self, symbol: Symbol, since_ms: int, until_ms: int) -> Bars:
         """Give the finest stored closed bars inside a span."""
         for timeframe in self._timeframes(symbol):
@@ -95,6 +114,10 @@ class ReplaySource:
                 return self.bars(symbol, timeframe, since_ms, until_ms - timeframe.ms + 1)
         finest = self._timeframes(symbol)[-1]
         return self.bars(symbol, finest, since_ms, until_ms - finest.ms + 1)
+
+    def _listed_in(self, symbol: Symbol) -> Timeframe:
+        stored = self._timeframes(symbol)
+        return Timeframe.M15 if Timeframe.M15 in stored else stored[0]
 
     def _quoted(self, symbol: Symbol, now_ms: int) -> _Series:
         options = [self._load(symbol, timeframe) for timeframe in self._timeframes(symbol)]

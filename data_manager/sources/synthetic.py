@@ -6,6 +6,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
 
 import numpy as np
 
@@ -86,6 +88,14 @@ class SyntheticSource:
     def markets(self) -> Mapping[Symbol, MarketRules]:
         """Give plausible rules per symbol: tick by price magnitude, a step of about a unit's worth, minimum 5."""
         return {symbol: market.character.rules for symbol, market in self._markets.items()}
+
+    def turnovers(self) -> Mapping[Symbol, Decimal]:
+        """Give the turnover of the last 24 h of every symbol."""
+        return {symbol: self.quote(symbol).volume_24h_quote for symbol in self._markets}
+
+    def listed_at(self, symbol: Symbol) -> datetime | None:
+        """Give the beginning of the generated market."""
+        return self._market(symbol).character.rules.listed_at
 
     def path(self, symbol: Symbol, since_ms: int, until_ms: int) -> Bars:
         """Give the closed minutes inside a span."""

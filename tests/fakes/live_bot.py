@@ -23,7 +23,7 @@ from scripts.wiring import Extras, PaperBot, World, open_bot
 from tests.fakes.live_market import LiveMarket
 from trader.cycle_report import CycleReport
 
-BTC, ETH, SOL = Symbol("BTC/USDC"), Symbol("ETH/USDC"), Symbol("SOL/USDC")
+BTC, ETH, SOL, BNB, XRP, ADA, DOGE = map(Symbol, Settings().universe.training_symbols)
 
 
 class WishingPredictor(MLEnsemblePredictor):

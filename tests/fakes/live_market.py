@@ -31,6 +31,7 @@ WEIGHTS = {
     "/api/v3/ticker/24hr": 2,
     "/api/v3/ticker/bookTicker": 2,
 }
+ALL_STATISTICS = 80
 DAY_MS = Timeframe.D1.ms
 _SCALE = 100_000
 
@@ -95,7 +96,10 @@ class LiveMarket(LoopbackExchange):
 
     def weight(self, since: int = 0) -> int:
         """Give what the venue counts for the requests since a place in the list."""
-        return sum(WEIGHTS[path] for path, _ in self.requests[since:])
+        return sum(
+            ALL_STATISTICS if path.endswith("24hr") and "symbol" not in query else WEIGHTS[path]
+            for path, query in self.requests[since:]
+        )
 
     def failure(self, path: str, query: Query) -> Failure | None:
         pause = self.latency_s + sum(fault.delay_s for fault in self.faults if fault.meets(path, query))
@@ -125,11 +129,15 @@ class LiveMarket(LoopbackExchange):
                 return self._rows(symbol, query)
             case "/api/v3/depth" if symbol is not None:
                 return self._depth(symbol)
-            case "/api/v3/ticker/24hr" if symbol is not None:
-                quote = self.source.quote(symbol)
-                last = quote.last * self.moved
-                return {"symbol": query["symbol"], "lastPrice": f"{last:f}", "quoteVolume": str(quote.volume_24h_quote)}
+            case "/api/v3/ticker/24hr":
+                return self._day(symbol) if symbol is not None else [self._day(name) for name in self.markets.values()]
         return super().answer(path, query)
+
+    def _day(self, symbol: Symbol) -> dict[str, str]:
+        quote = self.source.quote(symbol)
+        last = quote.last * self.moved
+        name = symbol.base + symbol.quote
+        return {"symbol": name, "lastPrice": f"{last:f}", "quoteVolume": str(quote.volume_24h_quote)}
 
     def _depth(self, symbol: Symbol) -> object:
         quote = self.source.quote(symbol)

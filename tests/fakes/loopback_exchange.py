@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlparse
@@ -52,6 +53,7 @@ class LoopbackExchange:
         self.now_ms = now_ms
         self.series: dict[tuple[str, str], Bars] = {}
         self.symbols = [symbol_record("BTC", "USDC"), symbol_record("ETH", "USDC")]
+        self.turnovers: Query = {}
         self.requests: list[tuple[str, Query]] = []
         self.failures: list[Failure] = []
         self.used_weight = 1
@@ -99,8 +101,15 @@ class LoopbackExchange:
             case "/api/v3/depth":
                 return self.book
             case "/api/v3/ticker/24hr":
-                return {"symbol": query["symbol"], "lastPrice": "100.01", "quoteVolume": "2500000.5", "volume": "25000"}
+                return self._statistics(query["symbol"]) if "symbol" in query else self._all_statistics()
         return None
+
+    def _statistics(self, name: str) -> dict[str, str]:
+        volume = self.turnovers.get(name, "2500000.5")
+        return {"symbol": name, "lastPrice": "100.01", "quoteVolume": volume, "volume": "25000"}
+
+    def _all_statistics(self) -> object:
+        return [self._statistics(str(record["symbol"])) for record in self.symbols]
 
     def _klines(self, query: Query) -> object:
         bars = self.series.get((query["symbol"], query["interval"]))
@@ -150,7 +159,8 @@ def _handler(exchange: LoopbackExchange) -> type[BaseHTTPRequestHandler]:
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

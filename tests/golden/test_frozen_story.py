@@ -1,8 +1,8 @@
 """The frozen market still gives the features, signals and journal it always gave.
 
 A failure names every column, symbol, table and kind of fact that changed. When the change is wanted, renew the digests
-with `python -m tests.golden.frozen_story` and commit them together with it; `--market` makes new bars and a new ensemble
-as well, which is only needed when the columns the ensemble uses are gone.
+with `python -m tests.golden.frozen_story` and commit them together with it. `--market` makes new bars and a new
+ensemble as well, which is only needed when a column the ensemble uses is gone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def test_the_frozen_market_tells_the_same_story(topic: str, told: Facts) -> None
 
 def test_the_story_is_worth_freezing(told: Facts) -> None:
     assert len(told["features"]) > 100
-    assert {"journal PositionOpened", "journal LegTaken", "journal PositionClosed", "journal StopMoved"} <= set(told["journal"])
+    assert {"journal PositionOpened", "journal LegTaken", "journal PositionClosed", "journal StopMoved"} <= set(
+        told["journal"]
+    )
 
 
 def test_what_changed_is_named() -> None:

@@ -242,25 +242,44 @@ def test_an_order_of_an_older_life_is_never_sent_again(world: MoneyWorld) -> Non
     assert record.epoch == epoch
 
 
-def test_a_resting_entry_is_cancelled_after_its_time_and_what_it_bought_is_protected(tmp_path: Path) -> None:
-    settings = money_settings(exchange={"orders": {"entry_type": "limit", "limit_timeout_sec": 30}})
-    world = MoneyWorld(tmp_path, settings)
-    world.start()
-    world.scanner.want(AAA)
-    world.faults.before_call = lambda method, ids: world.market.depth.update({AAA: Decimal(40)})
-    world.cycle()
-    world.faults.before_call = lambda method, ids: None
-    (record,) = world.live(Purpose.ENTRY)
-    assert record.state is IntentState.OPEN
+@pytest.fixture
+def patient(tmp_path: Path) -> MoneyWorld:
+    """A world whose entries rest."""
+    made = MoneyWorld(tmp_path, money_settings(exchange={"orders": {"entry_type": "limit", "limit_timeout_sec": 30}}))
+    made.start()
+    return made
+
+
+@pytest.mark.parametrize(("seconds", "resting"), [(29, 1), (30, 0)])
+def test_a_resting_entry_is_cancelled_after_its_time(patient: MoneyWorld, seconds: int, resting: int) -> None:
+    patient.faults.before_call = lambda method, ids: patient.market.move(AAA, "101")
+    patient.buy(AAA)
+    patient.look(seconds)
+    assert len(patient.live(Purpose.ENTRY)) == len(patient.bot.venue.open_orders()) == resting
+    books_are_right(patient)
+
+
+def test_a_resting_entry_that_bought_a_part_is_ended_so_that_the_part_gets_its_stop(patient: MoneyWorld) -> None:
+    patient.faults.before_call = lambda method, ids: patient.market.depth.update({AAA: Decimal(40)})
+    patient.buy(AAA)
+    patient.faults.before_call = lambda method, ids: None
+    (record,) = patient.live(Purpose.ENTRY)
     assert 0 < record.filled_quantity < record.intent.quantity
-    world.market.move(AAA, "101")
-    world.look(29)
-    assert world.live(Purpose.ENTRY)
-    world.look(1)
-    assert world.live(Purpose.ENTRY) == []
-    world.look(0)
-    assert world.covered()
-    books_are_right(world)
+    patient.market.move(AAA, "101")
+    patient.look(5)
+    assert patient.live(Purpose.ENTRY) == []
+    assert patient.covered()
+    books_are_right(patient)
+
+
+def test_a_halt_ends_resting_entries_at_once(patient: MoneyWorld) -> None:
+    patient.faults.before_call = lambda method, ids: patient.market.move(AAA, "101")
+    patient.buy(AAA)
+    assert patient.live(Purpose.ENTRY)
+    patient.bot.store.set_control(ControlState.HALTED, "orphan_order: x", "reconciliation", patient.clock.now())
+    patient.look(1)
+    assert patient.live() == []
+    books_are_right(patient)
 
 
 def test_reports_told_twice_change_nothing(world: MoneyWorld) -> None:

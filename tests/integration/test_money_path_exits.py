@@ -98,6 +98,7 @@ def test_both_targets_and_the_trailing_stop_tell_the_whole_story(world: MoneyWor
     assert sum(leg.quantity for leg in position.legs) + position.dust_quantity == position.initial_quantity
     cash = world.bot.store.ledger_balances()["USDC"]
     assert cash == CAPITAL - position.cost_quote + position.proceeds_quote
+    assert world.bot.engine.account().quote_total == cash
     assert abs(cash - CAPITAL - position.realized_quote) < D("1e-12")
     assert position.dust_quantity == D("0.000002")
 
@@ -273,3 +274,17 @@ def test_a_winner_and_a_loser_are_counted_as_such(world: MoneyWorld) -> None:
     assert (statistics.closed, statistics.wins, statistics.losses) == (2, 1, 1)
     assert BBB in world.bot.engine.account().cooldown_until
     assert AAA not in world.bot.engine.account().cooldown_until
+
+
+def test_nothing_is_placed_for_a_position_whose_sale_is_unknown(world: MoneyWorld) -> None:
+    for record in world.live():
+        world.bot.orders.cancel(record)
+    world.faults.next("create_order", Fault.LOST)
+    world.move("98")
+    (sale,) = world.live()
+    assert (sale.intent.purpose, sale.state) == (Purpose.EXIT, IntentState.UNKNOWN)
+    sent = world.faults.sent.total()
+    world.move("100")
+    assert world.faults.sent.total() == sent
+    world.look(5)
+    assert world.covered()

@@ -1,4 +1,4 @@
-"""A position held by the real parts over stored bars is left in the bar, for the reason and in the shares the labels say.
+"""A position held by the real parts is left in the bars, for the reasons and in the shares of its label.
 
 The labels are asked with the entry price that was really paid, so what is left between the two is the half spread of a
 market sale and the rounding of levels to the tick. One convention differs on purpose: the labels book the time stop at
@@ -73,9 +73,9 @@ def rough_market(symbol: str, seed: int, *, bars: int = 340, swing: float = 0.00
     opened = np.r_[100.0, close[:-1]] * np.exp(generator.normal(0, swing / 4, bars) + leap)
     high = np.maximum(opened, close) * np.exp(np.abs(generator.normal(0, swing / 2, bars)))
     low = np.minimum(opened, close) * np.exp(-np.abs(generator.normal(0, swing / 2, bars)))
-    prices = (np.round(column, 5) for column in (opened, high, low, close))
+    opened, high, low, close = (np.round(column, 5) for column in (opened, high, low, close))
     times = MONDAY_MS + STEP_MS * np.arange(bars, dtype=np.int64)
-    return Bars(Symbol(symbol), Timeframe.M15, times, *prices, np.full(bars, 1e6), "test")
+    return Bars(Symbol(symbol), Timeframe.M15, times, opened, high, low, close, np.full(bars, 1e6), "test")
 
 
 def hold_over(
@@ -156,7 +156,7 @@ def assert_sold_alike(held: Held, legs: Sequence[TradeLeg[Decimal]], bars: Bars)
 
 
 def assert_labels_agree(held: Held, replayed: TradeOutcome[Decimal], label: TradeOutcome[Decimal], bars: Bars) -> None:
-    """Apart from the time stop the two conventions are one; at the time stop they differ by the step to the next open."""
+    """Apart from the time stop the conventions are one; there they differ by the step to the next open."""
     if label.exit_reason is not ExitReason.TIME_STOP:
         assert replayed == label
         return
@@ -170,7 +170,9 @@ def assert_labels_agree(held: Held, replayed: TradeOutcome[Decimal], label: Trad
     assert held.position.closed_at == from_ms(int(bars.open_time[last])) + BAR
 
 
-def check(trades: Mapping[Symbol, Sequence[Held]], markets: Mapping[Symbol, Bars], risk: RiskSettings) -> set[ExitReason]:
+def check(
+    trades: Mapping[Symbol, Sequence[Held]], markets: Mapping[Symbol, Bars], risk: RiskSettings
+) -> set[ExitReason]:
     """Compare every closed position; gives the reasons met."""
     rules = exit_rules(risk, exact)
     max_bars = rules.holding_bars(BAR)

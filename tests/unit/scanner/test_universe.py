@@ -11,8 +11,9 @@ import pytest
 from bn_ml.domain.market import MarketRules, Quote, Symbol
 from bn_ml.errors import MarketDataError
 from bn_ml.settings import DiscoverySettings, Settings
+from data_manager.venue_listings import Listing
 from scanner.liquidity_limits import limits_for
-from scanner.universe import Listing, Universe, discovered, is_leveraged, passes
+from scanner.universe import Universe, discovered, is_leveraged, passes
 
 NOW = datetime(2023, 6, 1, tzinfo=timezone.utc)
 
