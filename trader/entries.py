@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bn_ml.domain.decisions import RiskDecision
 from bn_ml.domain.events import EntryApproved, RiskRefused
-from bn_ml.domain.market import ZERO, exact, to_ms
+from bn_ml.domain.market import ZERO, exact
 from bn_ml.domain.orders import IntentRecord, OrderIntent, OrderType, Purpose, Side, TimeInForce
 from bn_ml.domain.signals import Opportunity, ScanReport
 from bn_ml.errors import MarketDataError
@@ -142,14 +142,15 @@ class EntryMaker:
         ask = request.quote.ask
         is_market = orders.entry_type == "market"
         cap = request.rules.price_down(ask * (1 + exact(orders.entry_slippage_cap_pct)))
+        client_id = self._desk.store.next_client_id()
         return OrderIntent(
-            client_id=self._desk.store.next_client_id(),
+            client_id=client_id,
             symbol=request.symbol,
             side=Side.BUY,
             type=OrderType.MARKET if is_market else OrderType.LIMIT,
             quantity=decision.quantity,
             purpose=Purpose.ENTRY,
-            position_id=f"{request.symbol.key}-{to_ms(request.now)}",
+            position_id=f"{request.symbol.key}-{client_id}",
             created_at=request.now,
             limit_price=None if is_market else max(cap, ask),
             time_in_force=None if is_market else _lifetime(orders.entry_type),

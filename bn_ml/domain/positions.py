@@ -38,9 +38,10 @@ class ExitReason(Enum):
 class Tranche:
     """A share of a position with its own resting orders.
 
-    `label` is `tp1`, `tp2` or `runner`. `quantity` is what was planned for it and never changes; what is left of it
-    follows from the fills of `client_ids`, every order ever committed for it. `target_price` is None for a tranche
-    that only has a stop. `stop_client_id` is empty while no stop was ever placed.
+    `label` is `tp1`, `tp2` or `runner`. `quantity` is what was planned for it, more only when a rest too small for an
+    order of its own joined it; what is left of it follows from the fills of `client_ids`, every order ever committed
+    for it. `target_price` is None for a tranche that only has a stop. `stop_client_id` is empty while no stop was ever
+    placed.
     """
 
     label: str

@@ -9,7 +9,7 @@ import pytest
 
 from bn_ml.clock import SimulatedClock, SystemClock
 from bn_ml.domain.market import Timeframe, from_ms, to_ms
-from tests.fakes.live_bot import ADA, BNB, BTC, DOGE, ETH, SOL, XRP, LiveBot, live_bot
+from tests.fakes.live_bot import BTC, ETH, SOL, XRP, LiveBot, live_bot
 from tests.fakes.live_market import Answer, Fault, LiveMarket, names, stale_by
 from tests.fakes.loopback_exchange import Failure
 
@@ -109,22 +109,27 @@ def test_a_venue_that_dies_stops_entries_and_nothing_else(live: LiveBot) -> None
     assert SOL in {item.symbol for item in live.held()}
 
 
-def test_symbols_whose_bars_are_broken_are_left_alone_and_the_others_go_on(live: LiveBot) -> None:
-    """Each of five symbols is broken in a way of its own."""
-    broken = {BNB: "an error", XRP: "truncated JSON", ADA: "rows that are too short", DOGE: "a web page", SOL: "words"}
-    live.market.faults = [Fault("klines", names([symbol]), BROKEN[how]) for symbol, how in broken.items()]
-    live.want(BTC, *broken)
+def test_a_symbol_whose_bars_are_broken_is_left_alone_and_the_others_go_on(live: LiveBot) -> None:
+    for wrong in BROKEN.values():
+        live.market.faults = [Fault("klines", names([SOL]), wrong)]
+        live.cycle(after_s=QUARTER.length.total_seconds())
+        assert live.funnel() == {"hold": CONFIGURED - 1, "data_unavailable": 1}
+        assert set(live.bot.market.quarantined()) == {SOL}
+        before = len(live.market.requests)
+        live.cycle(after_s=10)
+        assert "klines" not in live.market.counted(before)
+        live.market.faults = []
+        live.cycle(after_s=60)
+        assert live.funnel() == {"hold": CONFIGURED}
+    assert live.state()[0] == "NORMAL"
+
+
+def test_without_most_of_the_market_nothing_is_judged(live: LiveBot) -> None:
+    live.market.faults = [Fault("klines", names([SOL, XRP]), BROKEN["an error"])]
+    live.want(BTC)
     live.cycle()
-    assert live.funnel() == {"hold": 1, "data_unavailable": len(broken)}
-    assert {item.symbol for item in live.held()} == {BTC}
-    assert set(live.bot.market.quarantined()) == set(broken)
-    before = len(live.market.requests)
-    live.cycle(after_s=10)
-    assert "klines" not in live.market.counted(before)
-    live.market.faults = []
-    live.cycle(after_s=60)
-    assert "data_unavailable" not in live.funnel()
-    assert len(live.held()) > 1
+    assert live.funnel() == {"data_stale": CONFIGURED - 2, "data_unavailable": 2}
+    assert live.held() == ()
 
 
 def test_bars_that_stopped_coming_are_stale(live: LiveBot) -> None:

@@ -132,10 +132,11 @@ def test_a_child_that_crashes_is_a_failed_training(bot: PaperBot) -> None:
 
 
 def test_a_failed_training_is_tried_again_only_after_the_cooldown(bot: PaperBot) -> None:
+    retraining = bot.settings.model.retraining
+    cooldown, look = timedelta(hours=retraining.cooldown_hours), timedelta(seconds=retraining.check_interval_sec)
     worker = worker_of(bot, child(then="sys.exit(1)"))
-    cooldown = timedelta(hours=bot.settings.model.retraining.cooldown_hours)
     started = []
-    for now in (NOW, NOW + cooldown - timedelta(seconds=1), NOW + cooldown):
+    for now in (NOW, NOW + cooldown - look, NOW + cooldown + look):
         worker.collect(now)
         ended()
         started.append(status(bot)["started_at"])

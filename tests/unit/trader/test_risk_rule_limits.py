@@ -213,7 +213,7 @@ def test_discovered_symbols_need_their_turnover(traded: str, passes: bool) -> No
 
 @pytest.mark.parametrize(("least", "passes"), [(0.0168, True), (0.016899, True), (0.0169, False), (0.0170, False)])
 def test_net_profit_at_the_first_target(least: float, passes: bool) -> None:
-    """2 % less two fees of 0.105 % and two slippages of 0.05 % leaves 1.69 %, less the dust of one hundred-millionth."""
+    """2 % less two fees of 0.105 % and two slippages of 0.05 % leaves 1.69 %, less a trace of dust."""
     fine = market_rules(step=Decimal("0.00000001"))
     entry = request(quote=quote(bid="100.00", ask="100.00"), fee_frac=Decimal("0.00105"), rules=fine)
     assert judged(entry, risk={"min_net_profit_pct": least}).reason == (None if passes else "net_profit")
