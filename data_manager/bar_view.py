@@ -12,7 +12,7 @@ import numpy as np
 
 from data_manager import ta
 from data_manager.bars import Bars, FloatArray, IntArray
-from data_manager.rolling import deviation_of_sums, lagged, ratio, rolling_sum
+from data_manager.rolling import RollingSums, above_zero, deviation_of_sums, lagged, rolling_sum
 
 Key = tuple[object, ...]
 
@@ -37,6 +37,7 @@ class BarView:
         self.typical: FloatArray = (self.high + self.low + self.close) / 3.0
         self.log_close: FloatArray = np.log(bars.close)
         self._known: dict[Key, FloatArray] = {}
+        self._sums: RollingSums | None = None
 
     def __len__(self) -> int:
         """Count the bars."""
@@ -72,12 +73,14 @@ class BarView:
         """Give the sum of a named series over the last `bars` bars; those of one window are summed together."""
         key: Key = ("total", series, bars)
         if key not in self._known:
-            group = _SUMMED_TOGETHER.get(bars, ())
-            names = group if series in group else (series,)
-            stacked = np.stack([self.series(name) for name in names])
-            self._known |= {
-                ("total", name, bars): row for name, row in zip(names, rolling_sum(stacked, bars), strict=True)
-            }
+            rows = _SUMMED_TOGETHER.get(bars, slice(0))
+            names = _SUMMED[rows]
+            if series not in names:
+                return self.once(key, lambda: rolling_sum(self.series(series), bars))
+            if self._sums is None:
+                self._sums = RollingSums(np.stack([self.series(name) for name in _SUMMED]))
+            totals = self._sums.over(bars, rows)
+            self._known |= {("total", name, bars): row for name, row in zip(names, totals, strict=True)}
         return self._known[key]
 
     def highest(self, field: str, bars: int) -> FloatArray:
@@ -111,7 +114,12 @@ class BarView:
 
     def in_atr(self, distance: FloatArray) -> FloatArray:
         """Give a price distance in average true ranges, NaN where prices do not move."""
-        return ratio(distance, self.atr())
+        return distance / self.once(("atr_unit",), lambda: above_zero(self.atr()))
+
+    def in_sigma(self, distance: FloatArray, bars: int = 1) -> FloatArray:
+        """Give a log price distance in deviations expected of `bars` bars, NaN where prices do not move."""
+        unit = self.once(("sigma_unit",), lambda: above_zero(self.sigma()))
+        return distance / (unit if bars == 1 else unit * np.sqrt(bars))
 
     def _deviation(self, bars: int) -> FloatArray:
         return deviation_of_sums(self.total("return", bars), self.total("return_square", bars), bars)
@@ -186,22 +194,28 @@ _SERIES: Mapping[str, Callable[[BarView], FloatArray]] = {
     "lower_wick": lambda view: np.minimum(view.open, view.close) - view.low,
     "body": lambda view: view.close - view.open,
 }
-_RETURNS = ("return", "return_square")
-_SUMMED_TOGETHER: Mapping[int, tuple[str, ...]] = {
-    4: ("upper_wick", "lower_wick", "range"),
-    8: ("body", "range"),
-    12: _RETURNS,
-    20: ("volume", "signed_volume", "placed_volume", "move"),
-    96: (
-        *_RETURNS,
-        "return_cube",
-        "return_before",
-        "return_before_square",
-        "return_pair",
-        "move",
-        "volume",
-        "typical_volume",
-        "signed_volume",
-    ),
-    672: _RETURNS,
+_SUMMED = (
+    "upper_wick",
+    "lower_wick",
+    "body",
+    "range",
+    "placed_volume",
+    "move",
+    "volume",
+    "signed_volume",
+    "typical_volume",
+    "return_cube",
+    "return_before",
+    "return_before_square",
+    "return_pair",
+    "return",
+    "return_square",
+)
+_SUMMED_TOGETHER: Mapping[int, slice] = {
+    4: slice(0, 4),
+    8: slice(0, 4),
+    12: slice(13, 15),
+    20: slice(4, 8),
+    96: slice(5, 15),
 }
+"""Which neighbours among `_SUMMED` have columns over a window."""

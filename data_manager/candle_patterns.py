@@ -6,7 +6,6 @@ import numpy as np
 
 from data_manager.bar_view import BarView
 from data_manager.bars import FloatArray
-from data_manager.rolling import lagged
 
 DIRECTIONAL_PATTERNS = (
     "CDL3BLACKCROWS",
@@ -50,5 +49,6 @@ def _decayed(values: FloatArray, bars: int, decay: float) -> FloatArray:
     total, weight = values.copy(), 1.0
     for back in range(1, bars):
         weight *= decay
-        total += weight * lagged(values, back)
+        total[back:] += weight * values[:-back]
+    total[: bars - 1] = np.nan
     return total

@@ -220,11 +220,10 @@ def base_columns(block: Bars, specs: Sequence[ColumnSpec], first: int = 0) -> Fl
     """
     view = BarView(block)
     age = (block.open_time[first:] - block.open_time[0]) // block.timeframe.ms + 1
-    values = np.empty((len(specs), len(age)))
-    warm = np.searchsorted(age, [spec.warmup_bars for spec in specs])
+    values = np.full((len(specs), len(age)), np.nan)
+    warm = np.searchsorted(age, [spec.warmup_bars for spec in specs]).tolist()
     for column, start, spec in zip(values, warm, specs, strict=True):
-        column[:] = INDICATORS[spec.function](view, *spec.parameters)[first:]
-        column[:start] = np.nan
+        column[start:] = INDICATORS[spec.function](view, *spec.parameters)[first + start :]
     return values.T
 
 

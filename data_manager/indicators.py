@@ -31,7 +31,7 @@ _PARKINSON = 1.0 / (4.0 * np.log(2.0))
 
 def return_z(view: BarView, bars: int) -> FloatArray:
     """Log return over `bars` bars in deviations expected of that many bars."""
-    return ratio(view.log_return(bars), view.sigma() * np.sqrt(bars))
+    return view.in_sigma(view.log_return(bars), bars)
 
 
 def ema_distance(view: BarView, span: int, reach: int = 0) -> FloatArray:
@@ -120,7 +120,7 @@ def volatility_ratio(view: BarView, short: int, long: int) -> FloatArray:
 def parkinson_ratio(view: BarView, bars: int) -> FloatArray:
     """Deviation estimated from highs and lows over `bars` bars (Parkinson 1980), in sigma."""
     reach = np.log(view.high / view.low)
-    return ratio(np.sqrt(_PARKINSON * rolling_sum(reach * reach, bars) / bars), view.sigma())
+    return view.in_sigma(np.sqrt(_PARKINSON * rolling_sum(reach * reach, bars) / bars))
 
 
 def bollinger_place(view: BarView, bars: int, deviations: float) -> FloatArray:
@@ -131,7 +131,7 @@ def bollinger_place(view: BarView, bars: int, deviations: float) -> FloatArray:
 
 def bollinger_width(view: BarView, bars: int, deviations: float) -> FloatArray:
     """Distance of the Bollinger bands of the log close, in sigma."""
-    return ratio(2.0 * deviations * _bollinger(view, bars)[1], view.sigma())
+    return view.in_sigma(2.0 * deviations * _bollinger(view, bars)[1])
 
 
 def keltner_place(view: BarView, bars: int, atr_bars: int, multiplier: float) -> FloatArray:
@@ -164,7 +164,7 @@ def signed_volume(view: BarView, bars: int) -> FloatArray:
 def vwap_distance(view: BarView, bars: int) -> FloatArray:
     """Log distance of the close from the volume-weighted price of `bars` bars, in sigma."""
     price = ratio(view.total("typical_volume", bars), view.total("volume", bars))
-    return ratio(np.log(view.close / price), view.sigma())
+    return view.in_sigma(np.log(view.close / price))
 
 
 def high_distance(view: BarView, bars: int) -> FloatArray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 
 from data_manager.bars import FloatArray
 
@@ -28,17 +28,33 @@ def lagged(values: FloatArray, bars: int) -> FloatArray:
 
 def rolling_sum(values: FloatArray, bars: int) -> FloatArray:
     """Give the sum of the last `bars` values, this row included; several series at once as rows of (n_series, n)."""
-    result: FloatArray | None = None
-    block, length, covered = values, 1, 0
-    while True:
-        if bars & length:
-            result = block if result is None else _plus_lagged(result, block, covered)
-            covered += length
-        if 2 * length > bars:
-            break
-        block = _plus_lagged(block, block, length)
-        length *= 2
-    return values.copy() if result is None else result
+    return RollingSums(values).over(bars)
+
+
+class RollingSums:
+    """Rolling sums of several series (n_series, n) over several windows; what windows share is added up once."""
+
+    def __init__(self, values: FloatArray) -> None:
+        """Take the series; one may also be given as (n,)."""
+        self._values = values
+        self._doubled = [values]
+
+    def over(self, bars: int, rows: slice = slice(None)) -> FloatArray:
+        """Give the sums of the last `bars` values, at least one, of some of the series."""
+        if bars > self._values.shape[-1]:
+            return np.full_like(self._values[rows], np.nan)
+        parts = [power for power in range(bars.bit_length()) if bars >> power & 1]
+        result, covered = self._block(parts[0])[rows], 1 << parts[0]
+        for power in parts[1:]:
+            result = _plus_lagged(result, self._block(power)[rows], covered)
+            covered += 1 << power
+        return result
+
+    def _block(self, power: int) -> FloatArray:
+        """Give the sums over two to the `power` values."""
+        for known in range(len(self._doubled) - 1, power):
+            self._doubled.append(_plus_lagged(self._doubled[known], self._doubled[known], 1 << known))
+        return self._doubled[power]
 
 
 def rolling_deviation(values: FloatArray, bars: int) -> FloatArray:
@@ -63,7 +79,9 @@ def rolling_centred_deviation(values: FloatArray, bars: int) -> tuple[FloatArray
     """
     mean, deviation = rolling_sum(values, bars) / bars, np.full(len(values), np.nan)
     if len(values) >= bars:
-        distance = sliding_window_view(values, bars) - mean[bars - 1 :, None]
+        step = values.strides[0]
+        windows = as_strided(values, (len(values) - bars + 1, bars), (step, step), writeable=False)
+        distance = windows - mean[bars - 1 :, None]
         np.multiply(distance, distance, out=distance)
         deviation[bars - 1 :] = np.sqrt(distance.sum(axis=1) / bars)
     return mean, deviation
@@ -84,6 +102,11 @@ def correlation_of_sums(sums: Sequence[FloatArray] | FloatArray, bars: int) -> F
     spread = np.sqrt(np.where(moves, variance_left * variance_right, 0.0))
     correlation = ratio(both - mean_left * mean_right, spread)
     return np.minimum(np.maximum(correlation, -1.0), 1.0)
+
+
+def above_zero(values: FloatArray) -> FloatArray:
+    """Give the values above zero, NaN for the others: a divisor that makes a ratio NaN where there is no whole."""
+    return np.where(values > 0, values, np.nan)
 
 
 def ratio(part: FloatArray, whole: FloatArray) -> FloatArray:

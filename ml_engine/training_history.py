@@ -34,6 +34,8 @@ class StoredHistory:
         stored = self._store.describe(symbol, timeframe)
         if stored.rows == 0:
             return [(start_ms, end_ms)]
-        ahead = stored.last_ms + timeframe.ms
-        spans = [(start_ms, stored.first_ms), (ahead, end_ms)]
-        return [(first, last) for first, last in spans if last - first >= timeframe.ms]
+        spans = [(start_ms, stored.first_ms)] if stored.first_ms - start_ms >= timeframe.ms else []
+        if end_ms - stored.last_ms >= 2 * timeframe.ms:
+            # The newest stored bar is asked for again: fetched in the moment of its close it may have lacked trades.
+            spans.append((stored.last_ms, end_ms))
+        return spans

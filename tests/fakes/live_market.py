@@ -86,6 +86,10 @@ class LiveMarket(LoopbackExchange):
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
 
+    def __enter__(self) -> LiveMarket:
+        super().__enter__()
+        return self
+
     def __exit__(self, *_: object) -> None:
         if not self._cut.is_set():
             self.stop()

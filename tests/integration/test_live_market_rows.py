@@ -104,10 +104,10 @@ def test_recorded_hours_equal_the_recorded_quarters(name: str, market_data: Path
 
 def test_a_silent_quarter_does_not_open_its_hour() -> None:
     quarter = Timeframe.M15.ms
-    prices = np.array([[5.0] * 4, [4.0, 4.2, 3.9, 4.1], [4.1] * 4, [4.1, 4.3, 4.0, 4.2]])
-    bars = Bars(
-        BTC, Timeframe.M15, np.arange(4, dtype=np.int64) * quarter, *prices.T, np.array([0.0, 0.1, 0.0, 0.2]), "test"
-    )
+    times, volume = np.arange(4, dtype=np.int64) * quarter, np.array([0.0, 0.1, 0.0, 0.2])
+    opened, high = np.array([5.0, 4.0, 4.1, 4.1]), np.array([5.0, 4.2, 4.1, 4.3])
+    low, close = np.array([5.0, 3.9, 4.1, 4.0]), np.array([5.0, 4.1, 4.1, 4.2])
+    bars = Bars(BTC, Timeframe.M15, times, opened, high, low, close, volume, "test")
     hour = resample(bars, Timeframe.H1)
     assert (hour.open[0], hour.high[0], hour.low[0], hour.close[0], hour.volume[0]) == (4.0, 4.3, 3.9, 4.2, 0.3)
 

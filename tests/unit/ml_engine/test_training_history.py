@@ -38,7 +38,7 @@ class RecordedExchange:
         return self.bars.between(start_ms, end_ms)
 
 
-def test_only_bars_before_and_after_the_stored_ones_are_fetched(tmp_path: Path) -> None:
+def test_only_bars_before_the_stored_ones_and_from_the_newest_on_are_fetched(tmp_path: Path) -> None:
     store, exchange = HistoryStore(tmp_path), RecordedExchange(ALL)
     store.write(ALL.rows(100, 200))
     history = StoredHistory(store, exchange)
@@ -46,7 +46,7 @@ def test_only_bars_before_and_after_the_stored_ones_are_fetched(tmp_path: Path) 
     assert same_bars(found, ALL.rows(0, 300))
     assert exchange.asked == [
         (START_MS, START_MS + 100 * STEP),
-        (START_MS + 200 * STEP, START_MS + 300 * STEP),
+        (START_MS + 199 * STEP, START_MS + 300 * STEP),
     ]
     exchange.asked.clear()
     history.history(BTC, Timeframe.M15, START_MS, START_MS + 300 * STEP)
