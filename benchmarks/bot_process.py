@@ -71,6 +71,13 @@ class Workshop:
         path.write_text(yaml.safe_dump(settings), encoding="utf-8")
         return path
 
+    def new_book(self, database: str) -> Path:
+        """Give the path of a book that does not exist yet; one from an earlier verification is removed."""
+        book = self.folder / f"{database}.db"
+        for leftover in self.folder.glob(f"{database}.db*"):
+            leftover.unlink()
+        return book
+
     def command(self, script: str, *arguments: str) -> int:
         """Run one command to its end; gives its exit code."""
         with (self.folder / f"{script}.out").open("ab") as out:

@@ -100,12 +100,11 @@ def replay_twice(work: Workshop, verdict: Verdict) -> None:
     """The default rules, twice: exit 0, balanced books, byte-identical journals."""
     hashes = []
     for turn in (1, 2):
-        config = work.config("strict", database=f"strict{turn}")
+        config, book = work.config("strict", database=f"strict{turn}"), work.new_book(f"strict{turn}")
         result = run_bot(work, config)
         say(f"strict replay {turn}: exit {result.code} in {result.seconds:.0f} s")
         verdict.demand(f"strict_{turn}_exit_0", result.code == 0, result.tail)
         verdict.figures[f"strict_{turn}_s"] = round(result.seconds, 1)
-        book = work.folder / f"strict{turn}.db"
         hashes.append(export_journal(book, work.folder / f"strict{turn}.jsonl"))
         findings = check_book(book, Limits.of(config))
         verdict.demand(f"strict_{turn}_book", not findings.violations, findings.violations[:5])
@@ -116,11 +115,10 @@ def replay_twice(work: Workshop, verdict: Verdict) -> None:
 
 def replay_relaxed(work: Workshop, verdict: Verdict) -> None:
     """Thresholds and skill gate relaxed so that many trades happen; every limit must hold at every instant."""
-    config = work.config("relaxed", database="relaxed")
+    config, book = work.config("relaxed", database="relaxed"), work.new_book("relaxed")
     result = run_bot(work, config)
     say(f"relaxed replay: exit {result.code} in {result.seconds:.0f} s")
     verdict.demand("relaxed_exit_0", result.code == 0, result.tail)
-    book = work.folder / "relaxed.db"
     findings = check_book(book, Limits.of(config))
     verdict.figures["relaxed"] = findings.figures
     verdict.demand("relaxed_book", not findings.violations, findings.violations[:10])
@@ -132,13 +130,13 @@ def replay_relaxed(work: Workshop, verdict: Verdict) -> None:
 
 def replay_killed(work: Workshop, verdict: Verdict, *, kills: int, seed: int) -> None:
     """The relaxed replay killed at random moments: nothing acknowledged is lost, nothing doubled, books equal."""
-    config = work.config("relaxed", database="killed")
+    config, book = work.config("relaxed", database="killed"), work.new_book("killed")
     result = run_bot_with_kills(work, config, kills=kills, seed=seed)
     say(f"killed replay: {result.kills} kills, exit {result.code}, {len(result.lost)} rows lost")
     verdict.demand("killed_exit_0", result.code == 0, result.tail)
     verdict.demand("killed_count", result.kills == kills, result.kills)
     verdict.demand("killed_rows_kept", not result.lost, result.lost[:5])
-    findings = check_book(work.folder / "killed.db", Limits.of(config))
+    findings = check_book(book, Limits.of(config))
     verdict.figures["killed"] = findings.figures
     verdict.demand("killed_book", not findings.violations, findings.violations[:10])
 
