@@ -78,7 +78,7 @@ class BarView:
             if series not in names:
                 return self.once(key, lambda: rolling_sum(self.series(series), bars))
             if self._sums is None:
-                self._sums = RollingSums(np.stack([self.series(name) for name in _SUMMED]))
+                self._sums = RollingSums(np.array([self.series(name) for name in _SUMMED]))
             totals = self._sums.over(bars, rows)
             self._known |= {("total", name, bars): row for name, row in zip(names, totals, strict=True)}
         return self._known[key]

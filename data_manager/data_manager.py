@@ -165,7 +165,10 @@ class BinanceDataManager:
 
     def rules(self, symbol: Symbol) -> MarketRules:
         """Give the venue's filters for a symbol."""
-        rules = self.source.markets().get(symbol)
+        try:
+            rules = self.source.markets().get(symbol)
+        except ExchangeError as error:
+            raise _unavailable(symbol, error) from error
         if rules is None:
             raise MarketDataError(f"{symbol}: not listed by {self.source.name}", "data_unavailable")
         return rules

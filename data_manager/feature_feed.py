@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -201,8 +201,7 @@ class BatchFeatureFeed:
         block = self._block(symbol, week)
         features = block.features
         place = int(np.searchsorted(features.close_time, close_ms))
-        row = _row(base, features.values[place], block.measures[place], features.columns)
-        return replace(row, block=features.values, place=place)
+        return _row(base, features.values, block.measures[place], features.columns, place=place)
 
     def _block(self, symbol: Symbol, monday: int) -> _Block:
         key = (symbol, monday)
@@ -261,14 +260,19 @@ def _measures(features: FeatureFrame, base: Bars) -> FloatArray:
     return base_columns(block, _MEASURES, len(block) - len(features))
 
 
-def _row(base: Bars, values: FloatArray, measures: FloatArray, columns: tuple[str, ...]) -> FeatureRow:
+def _row(
+    base: Bars, values: FloatArray, measures: FloatArray, columns: tuple[str, ...], *, place: int | None = None
+) -> FeatureRow:
+    """Give the row of the last bar: `values` (n_columns,), or the one at `place` of a block (n_rows, n_columns)."""
     return FeatureRow(
         symbol=base.symbol,
         close_time_ms=base.newest_close_ms,
-        values=values,
+        values=values if place is None else values[place],
         columns=columns,
         closes=base.close[-(CORRELATION_BARS + 1) :],
         atr_frac=float(measures[0]),
         volatility_frac=float(measures[1]),
         source=base.source,
+        block=None if place is None else values,
+        place=place or 0,
     )

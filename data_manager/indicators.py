@@ -97,7 +97,7 @@ def money_flow_index(view: BarView, bars: int) -> FloatArray:
     """
     change = view.typical - lagged(view.typical, 1)
     flow, none = view.series("typical_volume"), change * 0.0
-    split = np.stack([np.where(change > 0, flow, none), np.where(change < 0, flow, none)])
+    split = np.array([np.where(change > 0, flow, none), np.where(change < 0, flow, none)])
     up, down = rolling_sum(split, bars)
     return 100.0 * ratio(up, up + down)
 
@@ -229,7 +229,7 @@ def _bollinger(view: BarView, bars: int) -> tuple[FloatArray, FloatArray]:
     def make() -> FloatArray:
         mean, deviation = rolling_centred_deviation(view.log_close, bars)
         moves = view.highest("log_close", bars) > view.lowest("log_close", bars)
-        return np.stack([mean, np.where(moves, deviation, deviation * 0.0)])
+        return np.array([mean, np.where(moves, deviation, deviation * 0.0)])
 
     both = view.once(("bollinger", bars), make)
     return both[0], both[1]

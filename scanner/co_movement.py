@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import talib
 
 from bn_ml.domain.market import Symbol
+from data_manager import ta
 from data_manager.bars import Bars, FloatArray
 from data_manager.feed_checks import FeatureRow
 
@@ -29,7 +29,8 @@ def volatility_ratio(bars: Bars, baseline_window: int) -> float:
     if len(bars) < baseline_window + ATR_BARS:
         return 1.0
     columns = (np.ascontiguousarray(column) for column in (bars.high, bars.low, bars.close))
-    shares: FloatArray = (talib.ATR(*columns, timeperiod=ATR_BARS) / bars.close)[-baseline_window:]
+    ranges = np.asarray(ta.function("ATR")(*columns, ATR_BARS))
+    shares: FloatArray = (ranges / bars.close)[-baseline_window:]
     mean = float(np.mean(shares))
     return float(shares[-1]) / mean if np.isfinite(mean) and mean > 0.0 else 1.0
 
@@ -51,7 +52,7 @@ class Movements:
         first, second = self._standard(left), self._standard(right)
         if first is None or second is None or len(first) != len(second):
             return None
-        return float(np.clip(np.sum(first * second), -1.0, 1.0))
+        return min(max(float((first * second).sum()), -1.0), 1.0)
 
     def pairs(self, chosen: Iterable[Symbol], everyone: Iterable[Symbol]) -> dict[tuple[Symbol, Symbol], float]:
         """Give the correlations between the chosen symbols and everyone, keyed `(a, b)` with `a < b`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ from urllib.parse import urlparse
 import numpy as np
 
 from bn_ml.domain.market import ZERO, MarketRules, Quote, Symbol, Timeframe, from_ms, to_ms
-from bn_ml.errors import MarketDataError
+from bn_ml.errors import ExchangeError, MarketDataError
 from bn_ml.exchange import KLINES_PER_REQUEST, PING_TIMEOUT_MS, ExchangeReader, venue_id
 from bn_ml.exchange_info import parse_exchange_info
 from bn_ml.ports import Clock
@@ -19,7 +20,10 @@ from bn_ml.settings import ExchangeSettings
 from data_manager.bars import Bars, empty_bars
 from data_manager.resampling import floor_ms
 
+log = logging.getLogger(__name__)
+
 _RULES_AGE = timedelta(hours=1)
+_RULES_RETRY = timedelta(minutes=1)
 _DEPTH_WITHIN = Decimal("0.01")
 _MARKET_HOSTS = (".binance.com", "data-api.binance.vision")
 
@@ -101,13 +105,17 @@ class BinanceSource:
             raise MarketDataError(f"{symbol}: unusable quote: {error}", "data_unavailable") from error
 
     def markets(self) -> Mapping[Symbol, MarketRules]:
-        """Give the rules of every symbol, asked for again after an hour."""
+        """Give the rules of every symbol, asked for again after an hour; while that fails the known ones stay."""
         now = self._clock.now()
         with self._lock:
-            if self._rules is None or now - self._rules[0] >= _RULES_AGE:
-                answer = self._reader.exchange_info()
-                self._rules = (now, parse_exchange_info(answer).rules)
-                self._offset_ms = _server_time(answer, self._offset_ms + to_ms(now)) - to_ms(now)
+            if self._rules is None:
+                self._rules = (now, self._asked_rules(now))
+            elif now - self._rules[0] >= _RULES_AGE:
+                try:
+                    self._rules = (now, self._asked_rules(now))
+                except (ExchangeError, MarketDataError) as error:
+                    log.warning("the rules of the exchange could not be renewed error=%s", error)
+                    self._rules = (now - _RULES_AGE + _RULES_RETRY, self._rules[1])
             return self._rules[1]
 
     def turnovers(self) -> Mapping[Symbol, Decimal]:
@@ -129,6 +137,12 @@ class BinanceSource:
             return from_ms(int(str(rows[0][0]))) if rows else None
         except (IndexError, ValueError) as error:
             raise MarketDataError(f"{symbol}: malformed first bar: {error}", "data_unavailable") from error
+
+    def _asked_rules(self, now: datetime) -> Mapping[Symbol, MarketRules]:
+        answer = self._reader.exchange_info()
+        rules = parse_exchange_info(answer).rules
+        self._offset_ms = _server_time(answer, self._offset_ms + to_ms(now)) - to_ms(now)
+        return rules
 
     def path(self, symbol: Symbol, since_ms: int, until_ms: int) -> Bars:
         """Give the closed 1-minute bars inside a span."""

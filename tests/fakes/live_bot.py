@@ -26,6 +26,13 @@ from trader.cycle_report import CycleReport
 BTC, ETH, SOL, BNB, XRP, ADA, DOGE = map(Symbol, Settings().universe.training_symbols)
 
 
+class TurnableClock(SimulatedClock):
+    """A simulated clock that a test may turn to where it begins, also backwards."""
+
+    def turn(self, instant: datetime) -> None:
+        self._now = instant
+
+
 class WishingPredictor(MLEnsemblePredictor):
     """Says BUY for what a test wants and HOLD for the rest."""
 

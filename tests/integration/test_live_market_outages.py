@@ -7,33 +7,37 @@ from pathlib import Path
 
 import pytest
 
-from bn_ml.clock import SimulatedClock, SystemClock
-from bn_ml.domain.market import Timeframe, from_ms, to_ms
-from tests.fakes.live_bot import BTC, ETH, SOL, XRP, LiveBot, live_bot
+from bn_ml.clock import SystemClock
+from bn_ml.domain.market import Timeframe, from_iso, to_ms
+from tests.fakes.live_bot import BTC, ETH, SOL, XRP, LiveBot, TurnableClock, live_bot
 from tests.fakes.live_market import Answer, Fault, LiveMarket, names, stale_by
 from tests.fakes.loopback_exchange import Failure
 
 QUARTER = Timeframe.M15
 CONFIGURED = 7
-INTO_THE_BAR_S = 200
-SECOND_WALL_LIMIT = 5.0
+BEGIN = from_iso("2026-06-10T10:03:20Z")
+HOURS_AWAY_S = 3 * 3600
+WALL_LIMIT_S = 10.0
 
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[LiveMarket]:
-    now_ms = to_ms(SystemClock().now()) // QUARTER.ms * QUARTER.ms
-    with LiveMarket(clock=SimulatedClock(from_ms(now_ms + INTO_THE_BAR_S * 1000))) as running:
+    with LiveMarket(clock=TurnableClock(BEGIN)) as running:
         yield running
 
 
 @pytest.fixture
 def live(served: LiveMarket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveBot]:
-    """A bot of its own on the shared market, whose clock starts again 200 s into a bar."""
-    served.faults = []
-    now_ms = to_ms(served.clock.now())
-    served.clock.sleep_until(from_ms((now_ms // QUARTER.ms + 1) * QUARTER.ms + INTO_THE_BAR_S * 1000))
+    """A bot of its own on the shared market, always from the same instant on."""
+    _begin(served)
     with live_bot(served, tmp_path, monkeypatch) as bot:
         yield bot
+
+
+def _begin(served: LiveMarket) -> None:
+    served.faults = []
+    assert isinstance(served.clock, TurnableClock)
+    served.clock.turn(BEGIN)
 
 
 def failing(text: str, status: int = 200) -> Answer:
@@ -98,7 +102,9 @@ def test_a_venue_that_dies_stops_entries_and_nothing_else(live: LiveBot) -> None
         live.cycle(after_s=QUARTER.length.total_seconds())
         assert live.funnel() == {"data_unavailable": CONFIGURED}
         assert (live.clock.now() - wall).total_seconds() < 35 + QUARTER.length.total_seconds() + 30
-        assert SystemClock().monotonic() - started < SECOND_WALL_LIMIT
+        live.cycle(after_s=HOURS_AWAY_S)
+        assert SystemClock().monotonic() - started < WALL_LIMIT_S
+        assert not any("Failed" in error or "Transient" in error for report in live.reports for error in report.errors)
         assert [item.position_id for item in live.held()] == [item.position_id for item in held]
         assert live.resting() == resting
     finally:
@@ -169,6 +175,7 @@ def test_an_answer_for_another_symbol_is_no_quote(live: LiveBot) -> None:
 def test_a_venue_that_stalls_holds_nobody_for_long(
     served: LiveMarket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    _begin(served)
     exchange = {"base_url": served.url, "timeout_ms": 1000, "retry_attempts": 1, "rate_limit_ms": 10}
     with live_bot(served, tmp_path, monkeypatch, exchange=exchange) as live:
         live.want(BTC)
