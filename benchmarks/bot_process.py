@@ -31,7 +31,7 @@ RELAXED = {
     },
     "scanner": {"min_score": 0.0, "min_confidence": 0.0},
     # Small positions and short pauses let many trades happen; every limit stays in force.
-    "risk": {"method": "vol_target", "max_position_size_usdt": 50.0, "circuit_breakers": {"loss_pause_hours": 2}},
+    "risk": {"method": "vol_target", "max_position_size_usdt": 30.0, "circuit_breakers": {"loss_pause_hours": 2}},
 }
 
 

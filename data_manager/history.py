@@ -188,14 +188,18 @@ def _table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         return pq.read_table(path, columns=columns, memory_map=True, partitioning=None)
     except (OSError, pa.ArrowException) as error:
-        raise MarketDataError(f"cannot read {path}: {error}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> MarketDataError:
+    return MarketDataError(f"cannot read {path}: {error}; remove the file and import or download it again")
 
 
 def _time_column(path: Path) -> str:
     try:
         names = pq.read_schema(path).names
     except (OSError, pa.ArrowException) as error:
-        raise MarketDataError(f"cannot read {path}: {error}") from error
+        raise _unreadable(path, error) from error
     return "open_time" if "open_time" in names else "timestamp"
 
 

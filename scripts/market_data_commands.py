@@ -79,18 +79,20 @@ def _repair(arguments: argparse.Namespace, settings: Settings, store: HistorySto
 
 
 def _list(arguments: argparse.Namespace, store: HistoryStore) -> int:
-    rows = [
-        {
-            "symbol": str(item.symbol),
-            "timeframe": item.timeframe.value,
-            "bars": item.rows,
-            "first": iso(from_ms(item.first_ms)) if item.rows else "",
-            "last": iso(from_ms(item.last_ms)) if item.rows else "",
-            "bytes": item.bytes,
-        }
-        for item in (store.describe(symbol, timeframe) for symbol, timeframe in _stored(arguments, store, empty=True))
-    ]
-    return _show(arguments, rows, cli.DONE)
+    names = tuple(_stored(arguments, store, empty=True))
+    rows = [_described(store, symbol, timeframe) for symbol, timeframe in names]
+    return _show(arguments, rows, cli.FAILED if any(row["problem"] for row in rows) else cli.DONE)
+
+
+def _described(store: HistoryStore, symbol: Symbol, timeframe: Timeframe) -> dict[str, object]:
+    row: dict[str, object] = {"symbol": str(symbol), "timeframe": timeframe.value}
+    nothing = {"bars": 0, "first": "", "last": "", "bytes": 0}
+    try:
+        item = store.describe(symbol, timeframe)
+    except MarketDataError as error:
+        return {**row, **nothing, "problem": str(error)}
+    first, last = (iso(from_ms(item.first_ms)), iso(from_ms(item.last_ms))) if item.rows else ("", "")
+    return {**row, "bars": item.rows, "first": first, "last": last, "bytes": item.bytes, "problem": ""}
 
 
 def _import(arguments: argparse.Namespace, store: HistoryStore) -> int:
