@@ -134,10 +134,11 @@ def _stored(
     arguments: argparse.Namespace, store: HistoryStore, *, empty: bool = False
 ) -> Iterator[tuple[Symbol, Timeframe]]:
     symbols, timeframes = _symbols(arguments), _timeframes(arguments)
+    named = ((symbol, timeframe) for symbol in store.symbols() for timeframe in store.timeframes(symbol))
     matching = [
-        (item.symbol, item.timeframe)
-        for item in store.series()
-        if (not symbols or item.symbol in symbols) and (not timeframes or item.timeframe in timeframes)
+        (symbol, timeframe)
+        for symbol, timeframe in named
+        if (not symbols or symbol in symbols) and (not timeframes or timeframe in timeframes)
     ]
     if not matching and not empty:
         raise MarketDataError(f"no stored series matches in {store.root}: see `bnml-data list`")

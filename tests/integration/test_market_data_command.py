@@ -158,3 +158,15 @@ def test_a_terminal_gets_columns_and_a_pipe_gets_tabs() -> None:
     ]
     assert table(rows, terminal=False).splitlines()[2] == "A/B\t3456\tno"
     assert table([], terminal=True) == "nothing"
+
+
+def test_a_corrupt_file_is_named_and_the_others_are_still_listed(desk: Desk) -> None:
+    desk.store.write(some_bars(10))
+    broken = desk.history / "ETH_USDC" / "15m.parquet"
+    broken.parent.mkdir()
+    broken.write_bytes(b"PAR1 broken")
+    code, rows = desk.run("list")
+    found = {str(row["symbol"]): row for row in rows}
+    assert code == 1
+    assert (found["BTC/USDC"]["bars"], found["BTC/USDC"]["problem"]) == (10, "")
+    assert "download it again" in str(found["ETH/USDC"]["problem"])
