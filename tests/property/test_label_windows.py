@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,7 +56,7 @@ def test_labels_of_a_shorter_history_are_those_of_the_longer_one(seed: int, cut:
 @st.composite
 def row_spans(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, Purge]:
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    count = draw(st.integers(800, 1500))
+    count = draw(st.integers(2000, 2600))
     gaps = 1 + (generator.random(count) < 0.01) * generator.integers(0, 40, count)
     t0 = np.cumsum(gaps).astype(np.int64) * STEP
     window = draw(st.integers(2, 20))
@@ -64,7 +65,7 @@ def row_spans(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, Purge]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=row_spans(), ratio=st.floats(0.5, 0.9))
+@given(rows=row_spans(), ratio=st.floats(0.5, 0.8))
 def test_no_outcome_of_a_block_reaches_the_next_one(rows: tuple[np.ndarray, np.ndarray, Purge], ratio: float) -> None:
     t0, t1, purge = rows
     blocks = list(split_blocks(t0, t1, train_ratio=ratio, purge=purge))
@@ -87,3 +88,9 @@ def test_folds_are_fitted_on_the_purged_past_alone(rows: tuple[np.ndarray, np.nd
         tested += test.tolist()
     assert len(tested) == len(set(tested))
     assert tested == sorted(tested)
+
+
+def test_rows_too_few_for_a_block_are_refused_by_name() -> None:
+    t0 = np.arange(60, dtype=np.int64) * STEP
+    with pytest.raises(ModelError, match="no rows left in the"):
+        split_blocks(t0, t0 + STEP, train_ratio=0.7, purge=Purge(40 * STEP, 0))
