@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bn_ml.errors import ModelError
 from bn_ml.settings import LabelingSettings, RiskSettings
 from data_manager.bars import Bars
 from ml_engine.labeling import DynamicLabeler
