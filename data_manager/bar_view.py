@@ -12,7 +12,7 @@ import numpy as np
 
 from data_manager import ta
 from data_manager.bars import Bars, FloatArray, IntArray
-from data_manager.rolling import RollingSums, above_zero, deviation_of_sums, lagged, rolling_sum
+from data_manager.rolling import above_zero, deviation_of_sums, lagged, rolling_sum, rolling_sums
 
 Key = tuple[object, ...]
 
@@ -37,7 +37,6 @@ class BarView:
         self.typical: FloatArray = (self.high + self.low + self.close) / 3.0
         self.log_close: FloatArray = np.log(bars.close)
         self._known: dict[Key, FloatArray] = {}
-        self._sums: RollingSums | None = None
 
     def __len__(self) -> int:
         """Count the bars."""
@@ -70,18 +69,14 @@ class BarView:
         return self.deviation(VOLATILITY_WINDOW)
 
     def total(self, series: str, bars: int) -> FloatArray:
-        """Give the sum of a named series over the last `bars` bars; those of one window are summed together."""
+        """Give the sum of a named series over the last `bars` bars; what many columns use is summed together."""
         key: Key = ("total", series, bars)
-        if key not in self._known:
-            rows = _SUMMED_TOGETHER.get(bars, slice(0))
-            names = _SUMMED[rows]
-            if series not in names:
-                return self.once(key, lambda: rolling_sum(self.series(series), bars))
-            if self._sums is None:
-                self._sums = RollingSums(np.array([self.series(name) for name in _SUMMED]))
-            totals = self._sums.over(bars, rows)
-            self._known |= {("total", name, bars): row for name, row in zip(names, totals, strict=True)}
-        return self._known[key]
+        if key not in self._known and series in _SUMMED[_SUMMED_TOGETHER.get(bars, slice(0))]:
+            stacked = np.array([self.series(name) for name in _SUMMED])
+            for length, totals in rolling_sums(stacked, _SUMMED_TOGETHER).items():
+                names = _SUMMED[_SUMMED_TOGETHER[length]]
+                self._known |= {("total", name, length): row for name, row in zip(names, totals, strict=True)}
+        return self.once(key, lambda: rolling_sum(self.series(series), bars))
 
     def highest(self, field: str, bars: int) -> FloatArray:
         """Give the largest value of a field over the last `bars` bars."""

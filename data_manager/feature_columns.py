@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass
 
 from bn_ml.domain.market import Timeframe
 
-DEFINITION = 1
+DEFINITION = 2
 BASE_TIMEFRAME = Timeframe.M15
 BASE_WINDOW_BARS = 2000
 

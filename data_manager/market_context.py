@@ -7,6 +7,7 @@ is absent counts as one without a move for up to two hours where it is looked ba
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ import numpy as np
 from bn_ml.domain.market import Symbol
 from bn_ml.errors import MarketDataError
 from data_manager.bar_view import VOLATILITY_WINDOW
-from data_manager.bars import Bars, BoolArray, FloatArray, IntArray
+from data_manager.bars import Bars, FloatArray, IntArray
 from data_manager.feature_columns import BASE_TIMEFRAME, MARKET_COLUMNS
 from data_manager.rolling import lagged, ratio, rolling_correlation, rolling_deviation
 
@@ -23,6 +24,7 @@ CONTEXT_BARS = 224
 MIN_PRESENT = 0.8
 CARRIED_BARS = 8
 _STEP_MS = BASE_TIMEFRAME.ms
+_LOST = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,55 +80,19 @@ class MarketContext:
         if share < MIN_PRESENT:
             raise MarketDataError(f"basket: {share:.0%} of bars present, {MIN_PRESENT:.0%} needed", "data_stale")
 
-    def for_symbol(self, symbol: Symbol) -> SymbolContext:
-        """Give the context seen from one symbol."""
-        return SymbolContext(self, tuple(row for row, name in enumerate(self.basket) if name != symbol))
-
     def columns(self, bars: Bars, first: int = 0) -> FloatArray:
-        """Give the market columns for `bars` from row `first` on, shape (n_bars - first, n_market_columns)."""
-        return self.for_symbol(bars.symbol).columns(bars, first)
+        """Give the market columns on a symbol's own bars from row `first` on, the symbol itself left out of the others.
 
-    def horizon(self, bars: int) -> _Horizon:
-        """Give the basket's returns over `bars` grid steps, made once."""
-        found = self._horizons.get(bars)
-        if found is None:
-            found = self._horizons[bars] = _horizon(self.log_close, bars)
-        return found
-
-    def _part(self, start: int, stop: int) -> MarketContext:
-        return MarketContext(self.basket, self.benchmark, self.open_time[start:stop], self.log_close[:, start:stop])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Horizon:
-    """Log returns of the basket over some steps: `returns` (n_symbols, n), `known` where a present bar has one."""
-
-    returns: FloatArray
-    known: BoolArray
-    filled: FloatArray
-    count: IntArray
-    rising: IntArray
-
-
-@dataclass(frozen=True, slots=True)
-class SymbolContext:
-    """The market without one symbol; `others` are the rows of the basket that are not it."""
-
-    market: MarketContext
-    others: tuple[int, ...]
-
-    def columns(self, bars: Bars, first: int = 0) -> FloatArray:
-        """Give the market columns on the symbol's own bars from row `first` on.
-
-        Rows off the grid, and values for which fewer than four fifths of the basket are known, are NaN.
+        Shape (n_bars - first, n_market_columns). Rows off the grid, and values for which fewer than four fifths of the
+        others are known, are NaN.
         """
         opens = bars.open_time[first:]
         values = np.full((len(opens), len(MARKET_COLUMNS)), np.nan)
-        if not len(opens) or not len(self.market.open_time):
+        if not len(opens) or not len(self.open_time):
             return values
-        first_step = int(self.market.open_time[0])
+        first_step = int(self.open_time[0])
         low = max(0, (int(opens[0]) - first_step) // _STEP_MS - CONTEXT_BARS)
-        high = min(len(self.market.open_time), (int(opens[-1]) - first_step) // _STEP_MS + 1)
+        high = min(len(self.open_time), (int(opens[-1]) - first_step) // _STEP_MS + 1)
         if high <= low:
             return values
         table = _table(self, bars, slice(low, high))
@@ -135,70 +101,101 @@ class SymbolContext:
         values[known] = table[place[known]]
         return values
 
+    def horizon(self, bars: int) -> _Horizon:
+        """Give the basket's returns over `bars` grid steps, made once."""
+        found = self._horizons.get(bars)
+        if found is None:
+            found = self._horizons[bars] = _horizon(self.log_close, bars, self.basket.index(self.benchmark))
+        return found
 
-def _table(view: SymbolContext, bars: Bars, steps: slice) -> FloatArray:
-    market = view.market
-    benchmark = market.basket.index(market.benchmark)
+    def row_without(self, symbol: Symbol) -> int:
+        """Give the row of a horizon that leaves a symbol out; the last one for a symbol outside the basket."""
+        place = bisect_left(self.basket, symbol)
+        inside = place < len(self.basket) and self.basket[place] == symbol
+        return place if inside else len(self.basket)
+
+    def _part(self, start: int, stop: int) -> MarketContext:
+        return MarketContext(self.basket, self.benchmark, self.open_time[start:stop], self.log_close[:, start:stop])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Horizon:
+    """Log returns over some steps: the benchmark's (n,), and what the others did for each symbol left out.
+
+    Row i of (n_symbols + 1, n) leaves symbol i out, the last row nobody; NaN where too few others are known. `rising`
+    and `spread` have no rows where no column asks for them.
+    """
+
+    benchmark: FloatArray
+    mean: FloatArray
+    rising: FloatArray
+    spread: FloatArray
+
+
+def _table(market: MarketContext, bars: Bars, steps: slice) -> FloatArray:
+    row = market.row_without(bars.symbol)
     own = _carried(_laid(market.open_time[steps], bars))
-    own_return, bench_return = own - lagged(own, 1), market.horizon(1).returns[benchmark, steps]
+    own_return, bench_return = own - lagged(own, 1), market.horizon(1).benchmark[steps]
     own_sigma = rolling_deviation(own_return, VOLATILITY_WINDOW)
     bench_sigma = rolling_deviation(bench_return, VOLATILITY_WINDOW)
     columns = {"market_benchmark_return_1": ratio(bench_return, bench_sigma)}
     for length in (4, 16, 96):
-        scale = np.sqrt(length)
-        returns = market.horizon(length)
-        mean = _mean_of_others(returns, view.others, steps)
-        columns[f"market_benchmark_return_{length}"] = ratio(returns.returns[benchmark, steps], bench_sigma * scale)
+        horizon, scale = market.horizon(length), np.sqrt(length)
+        mean = horizon.mean[row, steps]
+        columns[f"market_benchmark_return_{length}"] = ratio(horizon.benchmark[steps], bench_sigma * scale)
         columns[f"market_equal_return_{length}"] = ratio(mean, bench_sigma * scale)
         columns[f"market_relative_return_{length}"] = ratio(own - lagged(own, length) - mean, own_sigma * scale)
-        if length > 4:
-            columns[f"market_breadth_{length}"] = _breadth_of_others(returns, view.others, steps)
-        if length == 16:
-            spread = _dispersion_of_others(returns, view.others, steps, mean)
-            columns["market_dispersion_16"] = ratio(spread, bench_sigma * scale)
+        if len(horizon.rising):
+            columns[f"market_breadth_{length}"] = horizon.rising[row, steps]
+        if len(horizon.spread):
+            columns[f"market_dispersion_{length}"] = ratio(horizon.spread[row, steps], bench_sigma * scale)
     columns["market_correlation_96"] = rolling_correlation(own_return, bench_return, VOLATILITY_WINDOW)
     return np.stack([columns[name] for name in MARKET_COLUMNS], axis=1)
 
 
-def _horizon(log_close: FloatArray, bars: int) -> _Horizon:
+def _horizon(log_close: FloatArray, bars: int, benchmark: int) -> _Horizon:
     carried = np.stack([_carried(row) for row in log_close])
     returns = np.stack([row - lagged(row, bars) for row in carried])
-    known = np.isfinite(returns) & np.isfinite(log_close)
-    filled = np.where(known, returns, 0.0)
-    return _Horizon(returns, known, filled, known.sum(axis=0), (filled > 0).sum(axis=0))
+    nobody = np.empty((0, log_close.shape[1]))
+    mean = rising = spread = nobody
+    if f"market_equal_return_{bars}" in MARKET_COLUMNS:
+        known = np.isfinite(returns) & np.isfinite(log_close)
+        filled = np.where(known, returns, 0.0)
+        count = _enough(_without(known.astype(np.float64)))
+        mean = _without(filled) / count
+        if f"market_breadth_{bars}" in MARKET_COLUMNS:
+            rising = _without((filled > 0).astype(np.float64)) / count
+        if f"market_dispersion_{bars}" in MARKET_COLUMNS:
+            spread = _deviation(mean, _without(filled * filled) / count)
+    return _Horizon(returns[benchmark].copy(), mean, rising, spread)
 
 
-def _count(horizon: _Horizon, others: tuple[int, ...], steps: slice) -> FloatArray:
-    """Count the known others, NaN where they are fewer than four fifths of all of them."""
-    count = horizon.count[steps] - _own(horizon.known, others, steps)
-    enough = (count > 0) & (count >= MIN_PRESENT * len(others))
-    return np.where(enough, count, np.nan)
+def _without(values: FloatArray) -> FloatArray:
+    """Give the sum over all symbols but one, for each in turn, and over all: (n_symbols, n) -> (n_symbols + 1, n).
+
+    What stands before the one left out is added up downwards, what stands behind it upwards, so its own value never
+    enters, not even as a rounding.
+    """
+    result = np.zeros((len(values) + 1, values.shape[1]))
+    np.cumsum(values, axis=0, out=result[1:])
+    behind = np.zeros(values.shape[1])
+    for row in range(len(values) - 1, -1, -1):
+        result[row] += behind
+        behind += values[row]
+    return result
 
 
-def _own(flags: BoolArray, others: tuple[int, ...], steps: slice) -> IntArray:
-    own = sorted(set(range(len(flags))) - set(others))
-    count: IntArray = flags[own, steps].sum(axis=0)
-    return count
+def _enough(count: FloatArray) -> FloatArray:
+    """Give the counts of known others, NaN where they are none or fewer than four fifths of all others."""
+    others = np.full((len(count), 1), len(count) - 2)
+    others[-1] += 1
+    return np.where((count > 0) & (count >= MIN_PRESENT * others), count, np.nan)
 
 
-def _mean_of_others(horizon: _Horizon, others: tuple[int, ...], steps: slice) -> FloatArray:
-    total = np.zeros(horizon.filled[0, steps].shape)
-    for row in others:
-        total += horizon.filled[row, steps]
-    return total / _count(horizon, others, steps)
-
-
-def _dispersion_of_others(horizon: _Horizon, others: tuple[int, ...], steps: slice, mean: FloatArray) -> FloatArray:
-    total = np.zeros(len(mean))
-    for row in others:
-        distance = (horizon.filled[row, steps] - mean) * horizon.known[row, steps]
-        total += distance * distance
-    return np.sqrt(total / _count(horizon, others, steps))
-
-
-def _breadth_of_others(horizon: _Horizon, others: tuple[int, ...], steps: slice) -> FloatArray:
-    rising = horizon.rising[steps] - _own(horizon.filled > 0, others, steps)
-    return rising / _count(horizon, others, steps)
+def _deviation(mean: FloatArray, square: FloatArray) -> FloatArray:
+    """Give the population standard deviation; a variance lost in the rounding of the mean square is exactly zero."""
+    variance = square - mean * mean
+    return np.sqrt(np.where(variance > _LOST * square, variance, variance * 0.0))
 
 
 def _laid(grid: IntArray, bars: Bars) -> FloatArray:

@@ -7,7 +7,7 @@ wherever the array starts or ends. All arrays have shape (n,); results are NaN u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -28,33 +28,25 @@ def lagged(values: FloatArray, bars: int) -> FloatArray:
 
 def rolling_sum(values: FloatArray, bars: int) -> FloatArray:
     """Give the sum of the last `bars` values, this row included; several series at once as rows of (n_series, n)."""
-    return RollingSums(values).over(bars)
+    if bars > values.shape[-1]:
+        return np.full(values.shape, np.nan)
+    return rolling_sums(values, {bars: slice(None)})[bars]
 
 
-class RollingSums:
-    """Rolling sums of several series (n_series, n) over several windows; what windows share is added up once."""
-
-    def __init__(self, values: FloatArray) -> None:
-        """Take the series; one may also be given as (n,)."""
-        self._values = values
-        self._doubled = [values]
-
-    def over(self, bars: int, rows: slice = slice(None)) -> FloatArray:
-        """Give the sums of the last `bars` values, at least one, of some of the series."""
-        if bars > self._values.shape[-1]:
-            return np.full_like(self._values[rows], np.nan)
-        parts = [power for power in range(bars.bit_length()) if bars >> power & 1]
-        result, covered = self._block(parts[0])[rows], 1 << parts[0]
-        for power in parts[1:]:
-            result = _plus_lagged(result, self._block(power)[rows], covered)
-            covered += 1 << power
-        return result
-
-    def _block(self, power: int) -> FloatArray:
-        """Give the sums over two to the `power` values."""
-        for known in range(len(self._doubled) - 1, power):
-            self._doubled.append(_plus_lagged(self._doubled[known], self._doubled[known], 1 << known))
-        return self._doubled[power]
+def rolling_sums(values: FloatArray, windows: Mapping[int, slice]) -> dict[int, FloatArray]:
+    """Give the sums over several windows, each of some rows of (n_series, n); what windows share is added up once."""
+    sums: dict[int, FloatArray] = {}
+    block, length = values, 1
+    while True:
+        for bars, rows in windows.items():
+            if bars in sums and bars & length:
+                sums[bars] = _plus_lagged(sums[bars], block[rows], bars & (length - 1))
+            elif bars & length:
+                sums[bars] = block[rows].copy()
+        if 2 * length > max(windows):
+            return sums
+        block = _plus_lagged(block, block, length)
+        length *= 2
 
 
 def rolling_deviation(values: FloatArray, bars: int) -> FloatArray:

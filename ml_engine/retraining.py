@@ -15,12 +15,14 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from ml_engine.training_progress import FAILED, STOPPED, Message, TrainingFinished, TrainingProgress, decode
 
 log = logging.getLogger(__name__)
 
-MODULE = "scripts.run_trainer"
+# By path: with -m, Python would first search the folder the bot was started in.
+TRAINER = Path(__file__).resolve().parents[1] / "scripts" / "run_trainer.py"
 QUEUE_SIZE = 1_000
 STOP_WAIT_S = 3.0
 
@@ -32,7 +34,7 @@ class TrainingSupervisor:
         self, *, nice: int = 15, command: Sequence[str] | None = None, environ: Mapping[str, str] | None = None
     ) -> None:
         """Set the child's priority; `command` replaces the trainer's own command line, `environ` the environment."""
-        own = [sys.executable, "-m", MODULE, "--progress-json", "--nice", str(nice)]
+        own = [sys.executable, str(TRAINER), "--progress-json", "--nice", str(nice)]
         self._command = list(command) if command is not None else own
         self._environ = {
             **(os.environ if environ is None else environ),

@@ -154,15 +154,6 @@ class TradingEngine:
         self._tally.errors.extend(scan.errors)
         everything = (*scan.opportunities, *scan.refused)
         self._sell_signals = frozenset(item.symbol for item in everything if item.signal.action is Action.SELL)
-        self._desk.journal.emit(
-            ScanFinished(
-                at=self._desk.clock.now(),
-                cycle=self._cycle,
-                symbols=len(everything),
-                opportunities=len(scan.opportunities),
-                funnel=dict(sorted(scan.funnel.items())),
-            )
-        )
         return scan
 
     def _judge_state(self, scan: ScanReport) -> tuple[BreakerStatus, ...]:
@@ -181,8 +172,10 @@ class TradingEngine:
             disk_free_mb=free_disk_mb(self._desk.store.path),
         )
         causes = control_causes(conditions, settings, now=now)
-        self._note_breakers(breakers, now)
-        self._tighten(*demanded_state((*breakers, *causes)), now=now)
+        with self._desk.store.transaction():
+            self._desk.journal.emit(_finished(scan, self._cycle, now))
+            self._note_breakers(breakers, now)
+            self._tighten(*demanded_state((*breakers, *causes)), now=now)
         return breakers
 
     def _tighten(self, demanded: ControlState, names: str, *, now: datetime) -> None:
@@ -274,6 +267,12 @@ class TradingEngine:
             yield
         finally:
             self._tally.durations_ms[name] = round((self._desk.clock.monotonic() - started) * 1000, 3)
+
+
+def _finished(scan: ScanReport, cycle: int, now: datetime) -> ScanFinished:
+    symbols = len(scan.opportunities) + len(scan.refused)
+    funnel = dict(sorted(scan.funnel.items()))
+    return ScanFinished(now, cycle, symbols, len(scan.opportunities), funnel)
 
 
 def _clears_by_itself(control: Control) -> bool:

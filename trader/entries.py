@@ -41,6 +41,7 @@ class EntryMaker:
         self._positions = orders.positions
         self._protection = protection
         self._keeper = keeper
+        self._refusals: list[RiskRefused] = []
 
     def enter(self, scan: ScanReport, breakers: tuple[BreakerStatus, ...], tally: CycleTally) -> None:
         """Judge every opportunity in rank order and buy what is approved."""
@@ -56,6 +57,7 @@ class EntryMaker:
                 self._refuse(request, decision, tally)
             elif self._buy(request, decision, tally):
                 tally.opened += 1
+        self._write_refusals()
 
     def orders_last_minute(self, now: datetime) -> int:
         """Count the entries sent in the last 60 s."""
@@ -97,8 +99,17 @@ class EntryMaker:
         verdict = next((item for item in decision.verdicts if item.rule == decision.reason), None)
         rule, value, limit = decision.reason or "", verdict.value if verdict else 0.0, verdict.limit if verdict else 0.0
         tally.refusals[rule] += 1
-        self._desk.journal.emit(RiskRefused(request.now, request.symbol, rule, value, limit))
+        self._refusals.append(RiskRefused(request.now, request.symbol, rule, value, limit))
         log.info("entry refused symbol=%s rule=%s value=%.6g limit=%.6g", request.symbol, rule, value, limit)
+
+    def _write_refusals(self) -> None:
+        """Journal the refusals gathered so far, in their order, in one transaction."""
+        if not self._refusals:
+            return
+        with self._desk.store.transaction():
+            for refusal in self._refusals:
+                self._desk.journal.emit(refusal)
+        self._refusals = []
 
     def _buy(self, request: EntryRequest, decision: RiskDecision, tally: CycleTally) -> bool:
         intent = self._intent(request, decision)
@@ -106,9 +117,10 @@ class EntryMaker:
         for problem in problems[:1]:
             tally.refusals[problem.code] += 1
             got, needed = float(problem.got), float(problem.needed)
-            self._desk.journal.emit(RiskRefused(request.now, request.symbol, problem.code, got, needed))
+            self._refusals.append(RiskRefused(request.now, request.symbol, problem.code, got, needed))
             log.info("entry refused symbol=%s rule=%s %s", request.symbol, problem.code, problem.message)
             return False
+        self._write_refusals()
         with self._desk.store.transaction():
             save_plan(self._desk.store, _plan(request, decision, intent.position_id), request.now)
             self._desk.journal.emit(
