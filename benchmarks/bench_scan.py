@@ -27,7 +27,8 @@ from scanner.multi_pair_scanner import MultiPairScanner
 from scripts.training_market import basket
 
 SIZES = (50, 150, 300)
-RUNS: Mapping[int, int] = {50: 5, 150: 5, 300: 2}
+# Equal, so that sizes are compared over the same days: a window's length grows through the week.
+RUNS: Mapping[int, int] = {50: 5, 150: 5, 300: 5}
 BUDGET_S = 2.0
 GROWTH = 2.1
 DAYS_HELD = HISTORY_BARS // 96

@@ -103,6 +103,8 @@ __all__ = [
     "ValidationSettings",
     "XgbSettings",
     "checked_settings",
+    "model_section",
+    "risk_section",
 ]
 
 
@@ -119,6 +121,31 @@ class Settings(SettingsTree):
         if problems:
             raise ConfigError(problems)
         return settings
+
+
+def model_section(config: Settings | ModelSettings | Raw | None) -> ModelSettings:
+    """Give the model settings of whatever a caller holds: all settings, the section, or a partial mapping of either.
+
+    Raises `ConfigError` like `Settings.from_mapping`.
+    """
+    return config if isinstance(config, ModelSettings) else _whole(config, "model").model
+
+
+def risk_section(config: Settings | RiskSettings | Raw | None) -> RiskSettings:
+    """Give the risk settings of whatever a caller holds: all settings, the section, or a partial mapping of either.
+
+    Raises `ConfigError` like `Settings.from_mapping`.
+    """
+    return config if isinstance(config, RiskSettings) else _whole(config, "risk").risk
+
+
+def _whole(config: Settings | Raw | None, section: str) -> Settings:
+    """Read a mapping as the whole configuration when it names any of its sections, else as one section."""
+    if isinstance(config, Settings):
+        return config
+    mapping = config or {}
+    is_whole = any(name in Settings.model_fields for name in mapping)
+    return Settings.from_mapping(mapping if is_whole else {section: mapping})
 
 
 def checked_settings(mapping: Raw) -> tuple[Settings, list[str]]:

@@ -59,7 +59,7 @@ IDLE_KEYS: Mapping[str, str] = {
     "monitoring.alerting.": "no alert is sent, read the log",
     "monitoring.dashboard.": "no dashboard is started",
     "public_api.": "there is no HTTP interface to start",
-    "storage.retention_days.": "nothing is deleted",
+    "storage.retention_days.telemetry": "no runtime figures are kept apart from the cycles",
     "storage.backup.": "no backup is made, copy the database yourself",
     "backtest.ohlcv_limit": "a replay uses all bars between data.replay_from and data.replay_to",
     "backtest.initial_capital": "a replay starts with risk.capital_total",
@@ -102,6 +102,7 @@ def broken_rules(settings: SettingsTree, refused: Collection[str] = ()) -> list[
         *_periods(settings.risk),
         *_sums(settings),
         *_orderings(settings),
+        *_features(settings),
         *_symbols(settings),
         *_addresses(settings),
         *_live_only(settings),
@@ -254,6 +255,19 @@ def _orderings(settings: SettingsTree) -> Iterator[Broken]:
         yield Broken(("data.replay_from", "data.replay_to"), "must be before data.replay_to")
 
 
+def _features(settings: SettingsTree) -> Iterator[Broken]:
+    model = settings.model
+    for name, listed in (
+        ("model.multi_timeframe.timeframes", model.multi_timeframe.timeframes),
+        ("model.multi_timeframe.feature_columns", model.multi_timeframe.feature_columns),
+        ("model.features.families", model.features.families),
+    ):
+        if len(set(listed)) < len(listed) and listed != "all":
+            yield Broken((name,), "names something twice; name each once")
+    if not model.features.families:
+        yield Broken(("model.features.families",), "is empty; write all, or name at least one family")
+
+
 def _symbols(settings: SettingsTree) -> Iterator[Broken]:
     quote = settings.base_quote
     single = (
@@ -269,10 +283,18 @@ def _symbols(settings: SettingsTree) -> Iterator[Broken]:
         if symbol.partition("/")[2] != quote:
             base = symbol.partition("/")[0]
             yield Broken((name, "base_quote"), f"{symbol} is not quoted in base_quote {quote}; write {base}/{quote}")
-    if not settings.universe.training_symbols and not settings.universe.discovery.enabled:
+    if settings.universe.discovery.enabled:
+        return
+    named = set(settings.universe.training_symbols)
+    if not named:
         yield Broken(
             ("universe.training_symbols", "universe.discovery.enabled"),
             "is empty and universe.discovery.enabled is false; name at least one symbol",
+        )
+    elif named <= set(settings.universe.exclude):
+        yield Broken(
+            ("universe.exclude", "universe.training_symbols", "universe.discovery.enabled"),
+            "leaves nothing of universe.training_symbols and universe.discovery.enabled is false; keep one symbol",
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -145,6 +145,18 @@ class Records:
                 limit = _stamp(now - timedelta(days=days))
                 gone += self._session.execute(f"DELETE FROM {table} WHERE ts < ?", (limit,)).rowcount
             return gone
+
+    def forget(self, prefix: str, before: datetime, keep: Collection[str]) -> int:
+        """Delete the keyed values under a prefix that were last set before an instant, except the kept keys."""
+        with self._session.transaction():
+            found = self._session.rows(
+                "SELECT key FROM kv_state WHERE substr(key, 1, ?) = ? AND updated_at < ?",
+                (len(prefix), prefix, _stamp(before)),
+            )
+            gone = [row["key"] for row in found if row["key"] not in keep]
+            for key in gone:
+                self._session.execute("DELETE FROM kv_state WHERE key = ?", (key,))
+            return len(gone)
 
     def _insert(self, sql: str, values: tuple[str | int | float, ...]) -> int:
         with self._session.transaction():

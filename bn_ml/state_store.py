@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from decimal import Decimal
@@ -185,6 +185,10 @@ class StateStore:
     def prune(self, *, now: datetime, cycles_days: int, metrics_days: int) -> int:
         """Delete cycles and model metrics older than their retention and give how many rows went."""
         return self._records.prune(now, cycles_days, metrics_days)
+
+    def forget(self, prefix: str, *, before: datetime, keep: Collection[str]) -> int:
+        """Delete the keyed values under a prefix last set before an instant, except the kept keys; count them."""
+        return self._records.forget(prefix, before, keep)
 
     def identity(self) -> BookIdentity | None:
         """Give whose book this is, None while it is bound to nobody."""

@@ -31,6 +31,12 @@ class WeightMeter:
         with self._lock:
             return self._used if self._minute == minute_of(self._clock.now()) else 0
 
+    @property
+    def banned_until(self) -> datetime | None:
+        """The instant before which nothing is sent, None when the venue never asked for that."""
+        with self._lock:
+            return self._banned_until
+
     def spend(self, weight: int) -> None:
         """Count weight about to be sent; waits while none is left. Raises `Unreachable` while banned."""
         while True:

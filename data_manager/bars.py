@@ -21,8 +21,6 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-PRICE_FIELDS = ("open", "high", "low", "close")
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bars:

@@ -15,8 +15,10 @@ from bn_ml.domain.account import Balance
 from bn_ml.domain.market import Bar, MarketRules, Quote, Symbol, Timeframe, to_ms
 from bn_ml.domain.orders import Side
 from bn_ml.errors import BnMlError, ExchangeError, MarketDataError, Unreachable
+from bn_ml.paper_exchange import open_paper_exchange
 from bn_ml.ports import Clock, Exchange
 from bn_ml.settings import Settings
+from bn_ml.venue.persistence import MemoryPersistence
 from data_manager.bar_cache import BarCache
 from data_manager.bars import Bars
 from data_manager.manual_orders import ManualOrders
@@ -41,7 +43,8 @@ class BinanceDataManager:
     """Market data of one source, chosen once, and the orders of one exchange.
 
     It is the `MarketView` of the trading engine. Bars are closed, cleaned and cached. Methods raise `MarketDataError`
-    with a reason code when a symbol cannot be known, order methods raise `ExchangeError`.
+    with a reason code when a symbol cannot be known, order methods raise `ExchangeError`. On paper, orders placed
+    without an exchange go to an account of their own, kept in memory, with the configured capital.
     """
 
     def __init__(
@@ -56,7 +59,8 @@ class BinanceDataManager:
         self.clock: Clock = clock or SystemClock()
         mode = self.settings.data.paper_market_data_mode if self.settings.environment == "paper" else "live"
         self.source = source or open_source(self.settings, self.clock, mode)
-        self._orders = ManualOrders(exchange, self.clock)
+        on_paper = self.settings.environment == "paper"
+        self._orders = ManualOrders(exchange, self.clock, self._open_paper if on_paper else None)
         self._cache = BarCache(self.source)
         self._recent = RecentQuotes(self._ask, self.clock)
         self._recent_paths = RecentPaths(self.source.path, self.clock)
@@ -72,6 +76,8 @@ class BinanceDataManager:
 
     def bars(self, symbol: Symbol, timeframe: Timeframe, count: int) -> Bars:
         """Give the newest `count` closed bars, fewer only where no more exist."""
+        if count < 1:
+            raise ValueError(f"{symbol} {timeframe.value}: at least 1 bar must be asked for, got {count}")
         now = self.clock.now()
         self._quarantine.admit(symbol, now)
         try:
@@ -202,6 +208,9 @@ class BinanceDataManager:
     def cancel_order(self, order_id: str) -> dict[str, object]:
         """Cancel an order placed through this object or still open at the exchange."""
         return self._orders.cancel(order_id)
+
+    def _open_paper(self) -> Exchange:
+        return open_paper_exchange(self.settings, MemoryPersistence(), self, self.clock)
 
     def _ask(self, symbol: Symbol) -> Quote:
         try:

@@ -33,13 +33,13 @@ class FeatureOptions:
 
     @classmethod
     def of(cls, settings: ModelSettings | Mapping[str, object] | None) -> FeatureOptions:
-        """Read model settings, or a mapping in their shape; None gives the defaults."""
+        """Read model settings, or a partial mapping of them or of all settings; None gives the defaults."""
         if settings is None:
             return cls()
         if isinstance(settings, Mapping):
-            from bn_ml.settings import ModelSettings
+            from bn_ml.settings import model_section
 
-            settings = ModelSettings.model_validate(settings)
+            settings = model_section(settings)
         higher = settings.multi_timeframe
         return cls(
             families=_families(settings),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 
 from bn_ml.domain.market import MarketRules, Symbol, exact, to_ms
@@ -18,9 +19,10 @@ class ManualOrders:
     These orders belong to no position of the bot. Each is sent once. Raises `ExchangeError`.
     """
 
-    def __init__(self, exchange: Exchange | None, clock: Clock) -> None:
-        """Keep the exchange; without one every call is refused."""
+    def __init__(self, exchange: Exchange | None, clock: Clock, open_exchange: Callable[[], Exchange] | None) -> None:
+        """Keep the exchange, or what opens one at the first order; without either every call is refused."""
         self._exchange = exchange
+        self._open_exchange = open_exchange
         self._clock = clock
         self._numbers = count(1)
         self._symbols: dict[str, Symbol] = {}
@@ -28,6 +30,8 @@ class ManualOrders:
     @property
     def exchange(self) -> Exchange:
         """The exchange; raises `Refused` when none was given."""
+        if self._exchange is None and self._open_exchange is not None:
+            self._exchange = self._open_exchange()
         if self._exchange is None:
             raise Refused("no exchange was given to this data manager: it only reads the market")
         return self._exchange

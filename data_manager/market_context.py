@@ -122,11 +122,14 @@ class MarketContext:
 class _Horizon:
     """Log returns over some steps: the benchmark's (n,), and what the others did for each symbol left out.
 
+    `expected` is how far the benchmark may be expected to move by its present deviation, `moved` its return in that.
     Row i of (n_symbols + 1, n) leaves symbol i out, the last row nobody; NaN where too few others are known. `rising`
     and `spread` have no rows where no column asks for them.
     """
 
     benchmark: FloatArray
+    expected: FloatArray
+    moved: FloatArray
     mean: FloatArray
     rising: FloatArray
     spread: FloatArray
@@ -135,21 +138,22 @@ class _Horizon:
 def _table(market: MarketContext, bars: Bars, steps: slice) -> FloatArray:
     row = market.row_without(bars.symbol)
     own = _carried(_laid(market.open_time[steps], bars))
-    own_return, bench_return = own - lagged(own, 1), market.horizon(1).benchmark[steps]
+    single, own_return = market.horizon(1), own - lagged(own, 1)
     own_sigma = rolling_deviation(own_return, VOLATILITY_WINDOW)
-    bench_sigma = rolling_deviation(bench_return, VOLATILITY_WINDOW)
-    columns = {"market_benchmark_return_1": ratio(bench_return, bench_sigma)}
+    columns = {"market_benchmark_return_1": single.moved[steps]}
     for length in (4, 16, 96):
-        horizon, scale = market.horizon(length), np.sqrt(length)
-        mean = horizon.mean[row, steps]
-        columns[f"market_benchmark_return_{length}"] = ratio(horizon.benchmark[steps], bench_sigma * scale)
-        columns[f"market_equal_return_{length}"] = ratio(mean, bench_sigma * scale)
-        columns[f"market_relative_return_{length}"] = ratio(own - lagged(own, length) - mean, own_sigma * scale)
+        horizon = market.horizon(length)
+        mean, expected = horizon.mean[row, steps], horizon.expected[steps]
+        columns[f"market_benchmark_return_{length}"] = horizon.moved[steps]
+        columns[f"market_equal_return_{length}"] = ratio(mean, expected)
+        columns[f"market_relative_return_{length}"] = ratio(
+            own - lagged(own, length) - mean, own_sigma * np.sqrt(length)
+        )
         if len(horizon.rising):
             columns[f"market_breadth_{length}"] = horizon.rising[row, steps]
         if len(horizon.spread):
-            columns[f"market_dispersion_{length}"] = ratio(horizon.spread[row, steps], bench_sigma * scale)
-    columns["market_correlation_96"] = rolling_correlation(own_return, bench_return, VOLATILITY_WINDOW)
+            columns[f"market_dispersion_{length}"] = ratio(horizon.spread[row, steps], expected)
+    columns["market_correlation_96"] = rolling_correlation(own_return, single.benchmark[steps], VOLATILITY_WINDOW)
     return np.stack([columns[name] for name in MARKET_COLUMNS], axis=1)
 
 
@@ -167,7 +171,9 @@ def _horizon(log_close: FloatArray, bars: int, benchmark: int) -> _Horizon:
             rising = _without((filled > 0).astype(np.float64)) / count
         if f"market_dispersion_{bars}" in MARKET_COLUMNS:
             spread = _deviation(mean, _without(filled * filled) / count)
-    return _Horizon(returns[benchmark].copy(), mean, rising, spread)
+    expected = rolling_deviation(carried[benchmark] - lagged(carried[benchmark], 1), VOLATILITY_WINDOW) * np.sqrt(bars)
+    moved = ratio(returns[benchmark], expected)
+    return _Horizon(returns[benchmark].copy(), expected, moved, mean, rising, spread)
 
 
 def _without(values: FloatArray) -> FloatArray:
@@ -177,7 +183,7 @@ def _without(values: FloatArray) -> FloatArray:
     enters, not even as a rounding.
     """
     result = np.zeros((len(values) + 1, values.shape[1]))
-    np.cumsum(values, axis=0, out=result[1:])
+    np.add.accumulate(values, axis=0, out=result[1:])
     behind = np.zeros(values.shape[1])
     for row in range(len(values) - 1, -1, -1):
         result[row] += behind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bn_ml.domain.market import MarketRules, Quote, Symbol, Timeframe
 from data_manager.bars import Bars
@@ -47,3 +47,16 @@ class DataSource(Protocol):
 
     def path(self, symbol: Symbol, since_ms: int, until_ms: int) -> Bars:
         """Give the finest closed bars with `since_ms <= open_time` and `close_time <= until_ms`."""
+
+
+@runtime_checkable
+class RemoteVenue(Protocol):
+    """What a source at a distant venue knows of it beside the market."""
+
+    @property
+    def offset_ms(self) -> int:
+        """The venue's clock minus ours."""
+
+    @property
+    def banned_until(self) -> datetime | None:
+        """The instant before which the venue wants to hear nothing, None when it never said so."""

@@ -26,6 +26,7 @@ _READ_ATTEMPTS = 20
 _MARK = "newest"
 
 Identity = tuple[int, int, int]
+Contents = tuple[tuple[str, int, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,16 @@ def identity(path: Path) -> Identity | None:
     except OSError:
         return None
     return facts.st_ino, facts.st_mtime_ns, facts.st_size
+
+
+def contents(path: Path) -> Contents:
+    """Give what changes whenever any file of a directory does: name, inode, times and size of each; empty without."""
+    try:
+        with os.scandir(path) as entries:
+            facts = [(entry.name, entry.stat(follow_symlinks=False)) for entry in entries]
+    except OSError:
+        return ()
+    return tuple(sorted((name, it.st_ino, it.st_mtime_ns, it.st_ctime_ns, it.st_size) for name, it in facts))
 
 
 def read_served(paths: BundlePaths, symbol: Symbol, trusted: Iterable[str]) -> VerifiedFiles:

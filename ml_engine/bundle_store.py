@@ -26,8 +26,10 @@ from ml_engine.bundle import (
 )
 from ml_engine.bundle_files import (
     BundlePaths,
+    Contents,
     Identity,
     VerifiedFiles,
+    contents,
     identity,
     prune,
     read_served,
@@ -36,6 +38,17 @@ from ml_engine.bundle_files import (
     swap_in,
 )
 from ml_engine.bundle_signing import ensure_key, key_file, local_public_key, sign
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why a version was refused, and the files and trusted keys it was judged by."""
+
+    path: Path
+    files: Contents
+    keys: tuple[str, ...]
+    message: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,7 @@ class BundleStore:
         self._highest: dict[Symbol, int] = {}
         self._index: dict[Symbol, tuple[VersionFact, ...]] = {}
         self._history: dict[tuple[Symbol, int], ModelBundle] = {}
+        self._refusals: dict[tuple[Symbol, int], _Refusal] = {}
 
     def symbols(self) -> tuple[Symbol, ...]:
         """Give the symbols that have a bundle directory, sorted; not yet verified."""
@@ -94,15 +108,17 @@ class BundleStore:
         return bundle
 
     def as_of(self, symbol: Symbol, when: datetime) -> ModelBundle:
-        """Give the highest version with `valid_from <= when`; raises `ModelError` like `load`."""
+        """Give the highest version with `valid_from <= when`; raises `ModelError` like `load`.
+
+        A version is read once, one that was refused again only when a file of it or the trusted keys change.
+        """
         usable = [fact for fact in self.versions(symbol) if fact.valid_from <= when]
         if not usable:
             raise ModelError(f"{symbol}: no bundle valid at {iso(when)}", reason="no_bundle")
         newest = max(usable, key=lambda fact: fact.version)
         kept = self._history.get((symbol, newest.version))
         if kept is None:
-            kept = self._read(symbol, newest.path)
-            self._history[symbol, newest.version] = kept
+            kept = self._history[symbol, newest.version] = self._first_read(symbol, newest)
         return kept
 
     def versions(self, symbol: Symbol) -> tuple[VersionFact, ...]:
@@ -176,6 +192,19 @@ class BundleStore:
         own = {*CORE_FILES, MANIFEST_FILE, SIGNATURE_FILE}
         extra = {name: data for name, data in files.content.items() if name not in own}
         return self.save(replace(bundle, metadata=metadata), extra)
+
+    def _first_read(self, symbol: Symbol, fact: VersionFact) -> ModelBundle:
+        files, keys = contents(fact.path), self._trust()
+        known = self._refusals.get((symbol, fact.version))
+        if known is not None and (known.path, known.files, known.keys) == (fact.path, files, keys):
+            raise ModelError(known.message, reason=known.reason)
+        try:
+            bundle = self._read(symbol, fact.path)
+        except ModelError as error:
+            self._refusals[symbol, fact.version] = _Refusal(fact.path, files, keys, str(error), error.reason)
+            raise
+        self._refusals.pop((symbol, fact.version), None)
+        return bundle
 
     def _read(self, symbol: Symbol, path: Path) -> ModelBundle:
         return self._checked(symbol, read_verified(path, self._trust()))

@@ -138,10 +138,6 @@ class CompactEnsemble:
         parts = [self._block(values[start : start + _BLOCK_ROWS]) for start in range(0, len(values), _BLOCK_ROWS)]
         return {name: np.concatenate([part[name] for part in parts]) for name in self.names}
 
-    def calibrated_members(self, raw: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-        """Apply each member's temperature to what `member_probabilities` gave."""
-        return {name: tempered(raw[name], self.temperatures[name]) for name in self.names}
-
     def combine(self, raw: Mapping[str, FloatArray]) -> FloatArray:
         """Turn member probabilities as `member_probabilities` gives them into the final (n, 3)."""
         used = {name: part for name, part in raw.items() if self.weights[name] > 0.0}

@@ -7,6 +7,7 @@ bars t+1..t+holding limit. A row whose class or trade window is incomplete, or c
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,7 +16,7 @@ import talib
 
 from bn_ml.domain.exit_levels import BarPath, walk_trades
 from bn_ml.exit_rules import exit_rules
-from bn_ml.settings import LabelingSettings, RiskSettings
+from bn_ml.settings import LabelingSettings, RiskSettings, Settings, model_section, risk_section
 from data_manager.bars import Bars, BoolArray, FloatArray, IntArray
 
 SELL, HOLD, BUY = 0, 1, 2
@@ -51,10 +52,21 @@ class Labels:
 class DynamicLabeler:
     """Labels rows with a barrier (or threshold) as wide as costs and recent volatility ask for."""
 
-    def __init__(self, labeling: LabelingSettings, risk: RiskSettings, *, max_gap_bars: int = 3) -> None:
-        """Take the label and exit settings; `max_gap_bars` missing bars in a row are the largest hole allowed."""
+    def __init__(
+        self,
+        labeling: LabelingSettings | Settings | Mapping[str, object],
+        risk: RiskSettings | None = None,
+        *,
+        max_gap_bars: int = 3,
+    ) -> None:
+        """Take the label and exit settings, or all settings (a partial mapping will do) in the place of the first.
+
+        `max_gap_bars` missing bars in a row are the largest hole allowed.
+        """
+        if not isinstance(labeling, LabelingSettings):
+            risk, labeling = risk or risk_section(labeling), model_section(labeling).labeling
         self._labeling = labeling
-        self._risk = risk
+        self._risk = risk or RiskSettings()
         self._max_gap_bars = max_gap_bars
 
     def window_bars(self, bar_ms: int) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from bn_ml.domain.market import Symbol, from_ms
 from bn_ml.domain.signals import Action, GateVerdict, Probabilities, Signal, hold
 from bn_ml.errors import ModelError
-from bn_ml.settings_model import ModelSettings
+from bn_ml.settings import ModelSettings, Settings, model_section
 from data_manager.feed_checks import FeatureRow
 from ml_engine.bundle import OUTLIER_CENTRE, OUTLIER_MEDIAN, OUTLIER_PRECISION, OUTLIER_SCALE, ModelBundle
 from ml_engine.decision import (
@@ -56,7 +56,7 @@ class MLEnsemblePredictor:
 
     def __init__(
         self,
-        settings: ModelSettings | Mapping[str, object],
+        settings: ModelSettings | Settings | Mapping[str, object],
         bundles: BundleProvider,
         *,
         feature_hash: str | None = None,
@@ -64,8 +64,7 @@ class MLEnsemblePredictor:
         fees_frac: float = 0.001,
     ) -> None:
         """Wire the predictor; bundles are read when first needed or by `adopt`."""
-        model = settings if isinstance(settings, ModelSettings) else ModelSettings.model_validate(dict(settings))
-        self._settings = model
+        self._settings = model_section(settings)
         self._bundles = bundles
         self._feature_hash = feature_hash
         self._as_of = as_of

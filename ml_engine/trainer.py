@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bn_ml.domain.market import Symbol
-from bn_ml.settings import ModelSettings, RiskSettings
+from bn_ml.settings import ModelSettings, RiskSettings, Settings, model_section, risk_section
 from data_manager.bars import FloatArray
 from ml_engine import fitting, models
 from ml_engine.dataset import require_enough
@@ -31,7 +31,6 @@ from ml_engine.training_report import (
 from ml_engine.validation import Blocks, Purge, split_blocks
 
 LARGEST_REFIT_CHANGE = 0.05
-PHASES = ("features and labels", "split", "columns", "fit", "calibrate", "gates", "report", "refit", "publish")
 
 Tell = Callable[[str], None]
 
@@ -80,10 +79,22 @@ class Trained:
 class EnsembleTrainer:
     """Trains symbols with fixed parameters; the same bars, settings and seed give the same ensemble bytes."""
 
-    def __init__(self, model: ModelSettings, risk: RiskSettings, *, quick: bool = False, max_gap_bars: int = 3) -> None:
-        """Take the settings; `quick` grows a smaller ensemble for a first start."""
+    def __init__(
+        self,
+        model: ModelSettings | Settings | Mapping[str, object],
+        risk: RiskSettings | None = None,
+        *,
+        quick: bool = False,
+        max_gap_bars: int = 3,
+    ) -> None:
+        """Take model and risk settings, or all settings (a partial mapping will do) in the place of the first.
+
+        `quick` grows a smaller ensemble for a first start.
+        """
+        if not isinstance(model, ModelSettings):
+            risk, model = risk or risk_section(model), model_section(model)
         self._model = model
-        self._risk = risk
+        self._risk = risk = risk or RiskSettings()
         self._max_gap_bars = max_gap_bars
         self._plan = models.recipe(model, quick=quick)
         self._seed = model.random_state

@@ -159,6 +159,8 @@ def _xgb_nodes(model: _XgbClassifier) -> TreeNodes:
     if booster["name"] != "gbtree" or learner["objective"]["name"] != "multi:softprob":
         raise ValueError(f"xgb: only gbtree with multi:softprob, got {booster['name']}, {learner['objective']['name']}")
     content = booster["model"]
+    if "weight_drop" in content:
+        raise ValueError("xgb: only gbtree without dropout")
     if int(content["gbtree_model_param"]["num_parallel_tree"]) != 1:
         raise ValueError("xgb: num_parallel_tree must be 1")
     trees = content["trees"]

@@ -1,15 +1,25 @@
-"""Files for spreadsheets and scripts: the newest scan and its opportunities as CSV, written atomically."""
+"""Files for spreadsheets and scripts: the newest scan as CSV, what is held as JSON, written atomically.
+
+They are copies for readers: one that cannot be written is told in the log and never disturbs the bot.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from bn_ml.domain.market import iso
+from bn_ml.domain.positions import Position
 from bn_ml.domain.signals import Opportunity, ScanReport
+
+log = logging.getLogger(__name__)
 
 COLUMNS = (
     "symbol",
@@ -29,11 +39,23 @@ COLUMNS = (
 
 
 class ScannedCycle(Protocol):
-    """A finished cycle, as far as the exports look at it."""
+    """A finished cycle, as far as the export of scans looks at it."""
 
     @property
     def scan(self) -> ScanReport | None:
         """The scan, None when the cycle ended before it."""
+
+
+class TimedCycle(Protocol):
+    """A finished cycle, as far as the export of positions looks at it."""
+
+    @property
+    def at(self) -> datetime:
+        """When it ended."""
+
+    @property
+    def mode(self) -> str:
+        """What its rows are marked with."""
 
 
 class ScanExports:
@@ -44,6 +66,7 @@ class ScanExports:
         self._folder = folder
         self._each_cycle = each_cycle
         self._newest: ScanReport | None = None
+        self._files = _Files()
 
     def __call__(self, report: ScannedCycle) -> None:
         """Take a finished cycle."""
@@ -57,9 +80,37 @@ class ScanExports:
         scan = self._newest
         if scan is None:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._folder / "latest_scan.csv", _csv((*scan.opportunities, *scan.refused)))
-        write_atomically(self._folder / "latest_opportunities.csv", _csv(scan.opportunities))
+        self._files.write(self._folder / "latest_scan.csv", _csv((*scan.opportunities, *scan.refused)))
+        self._files.write(self._folder / "latest_opportunities.csv", _csv(scan.opportunities))
+
+
+class PositionsExport:
+    """Writes the open positions as one JSON object, each cycle or only when flushed."""
+
+    def __init__(self, path: Path, held: Callable[[], Sequence[Position]], *, each_cycle: bool) -> None:
+        """Write to `path` what `held` gives."""
+        self._path = path
+        self._held = held
+        self._each_cycle = each_cycle
+        self._newest: TimedCycle | None = None
+        self._files = _Files()
+
+    def __call__(self, report: TimedCycle) -> None:
+        """Take a finished cycle."""
+        self._newest = report
+        if self._each_cycle:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held now, with the instant of the newest cycle."""
+        if self._newest is None:
+            return
+        shown = {
+            "at": iso(self._newest.at),
+            "mode": self._newest.mode,
+            "positions": [position.as_dict() for position in self._held()],
+        }
+        self._files.write(self._path, json.dumps(shown, indent=2, sort_keys=True) + "\n")
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -70,6 +121,26 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+class _Files:
+    """Writes files; a failure is logged once until it changes or passes."""
+
+    def __init__(self) -> None:
+        """Start without a failure told."""
+        self._told: dict[Path, str] = {}
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a file, its folder made when needed."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, text)
+        except OSError as error:
+            if self._told.get(path) != str(error):
+                self._told[path] = str(error)
+                log.warning("export not written path=%s error=%s", path, error)
+        else:
+            self._told.pop(path, None)
 
 
 def _csv(items: Sequence[Opportunity]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from bn_ml.domain.market import Symbol
+from bn_ml.errors import MarketDataError
 from data_manager import ta
 from data_manager.bars import Bars, FloatArray
 from data_manager.feed_checks import FeatureRow
@@ -24,15 +25,17 @@ def volatility_bars(baseline_window: int) -> int:
 def volatility_ratio(bars: Bars, baseline_window: int) -> float:
     """Give ATR(14) over the close of the newest bar, over its mean of the last `baseline_window` bars.
 
-    1.0 when there are too few bars to tell.
+    1.0 when prices do not move. Raises `MarketDataError` when there are too few bars or odd ones.
     """
     if len(bars) < baseline_window + ATR_BARS:
-        return 1.0
+        raise MarketDataError(f"{bars.symbol}: {len(bars)} bars, {baseline_window + ATR_BARS} needed", "too_few_bars")
     columns = (np.ascontiguousarray(column) for column in (bars.high, bars.low, bars.close))
     ranges = np.asarray(ta.function("ATR")(*columns, ATR_BARS))
     shares: FloatArray = (ranges / bars.close)[-baseline_window:]
     mean = float(np.mean(shares))
-    return float(shares[-1]) / mean if np.isfinite(mean) and mean > 0.0 else 1.0
+    if not np.isfinite(mean):
+        raise MarketDataError(f"{bars.symbol}: ranges that are no numbers", "data_unavailable")
+    return float(shares[-1]) / mean if mean > 0.0 else 1.0
 
 
 class Movements:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from bn_ml.domain.market import Quote, Symbol, Timeframe
+from bn_ml.domain.market import Quote, Symbol, Timeframe, to_ms
 from bn_ml.domain.signals import Action, MarketMood, Opportunity, ScanReport, Signal, hold
 from bn_ml.errors import BnMlError, MarketDataError, ModelError
 from bn_ml.settings import Settings
@@ -20,6 +21,7 @@ from scanner.liquidity_limits import limits_for
 from scanner.scoring import MOMENTUM, TECHNICAL, Scorecard, composite, ml_score
 from scanner.universe import Listings, Universe
 
+RATIO_MAX_AGE_MS = 3_600_000
 _UNEXPECTED = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError, OSError)
 
 
@@ -143,6 +145,8 @@ class MultiPairScanner:
             item = self._scored(row, signal)
             if signal.action is Action.BUY:
                 item = self._quoted(item, turn)
+            elif signal.action is Action.SELL:
+                item = replace(item, reason="signal_not_buy")
         except (MarketDataError, ModelError) as error:
             item = Opportunity(hold(symbol, turn.now, error.reason), None)
         except (BnMlError, *_UNEXPECTED) as error:
@@ -212,19 +216,24 @@ class MultiPairScanner:
             turn.errors.append(f"{self._benchmark}: no correlation with the benchmark: {error}")
 
     def _volatility_ratio(self, turn: _Pass) -> float:
+        """Give the benchmark's ratio of this bar, else the last one known for less than an hour, else infinity."""
         window = self._settings.risk.circuit_breakers.volatility_baseline_window
         row = turn.rows.get(self._benchmark)
         if row is not None and self._volatility is not None and self._volatility[0] == row.close_time_ms:
             return self._volatility[1]
+        doubt = ""
         try:
             bars = self._market.bars(self._benchmark, Timeframe.M15, volatility_bars(window))
+            self._volatility = (int(bars.close_time[-1]) if len(bars) else 0, volatility_ratio(bars, window))
         except BnMlError as error:
-            turn.errors.append(f"{self._benchmark}: volatility of the benchmark unknown: {error}")
-            return 1.0
-        ratio = volatility_ratio(bars, window)
-        if len(bars):
-            self._volatility = (int(bars.close_time[-1]), ratio)
-        return ratio
+            doubt = str(error)
+        if self._volatility is None or to_ms(turn.now) - self._volatility[0] >= RATIO_MAX_AGE_MS:
+            reason = doubt or "its newest bar is too old"
+            turn.errors.append(f"{self._benchmark}: volatility of the benchmark unknown, so no entries: {reason}")
+            return math.inf
+        if doubt:
+            turn.errors.append(f"{self._benchmark}: volatility of the benchmark as last known: {doubt}")
+        return self._volatility[1]
 
     def _surrounded(self, report: ScanReport) -> ScanReport:
         """Add mood and drift; when one cannot be told the report says so and stays without it."""
@@ -246,47 +255,5 @@ class MultiPairScanner:
         return self._cards[1], self._cards[2]
 
 
-def scan_rows(report: ScanReport) -> list[dict[str, object]]:
-    """Give one plain row per symbol, opportunities first, in the columns of `latest_scan.csv`."""
-    return [_plain_row(item) for item in (*report.opportunities, *report.refused)]
-
-
-SCAN_COLUMNS = (
-    "symbol",
-    "signal",
-    "confidence",
-    "probas",
-    "ml_score",
-    "technical_score",
-    "momentum_score",
-    "global_score",
-    "spread_pct",
-    "depth_usdt",
-    "correlation_btc",
-    "reason",
-    "data_source",
-)
-
-
-def _plain_row(item: Opportunity) -> dict[str, object]:
-    shape = item.as_dict()
-    values: Sequence[object] = (
-        shape["symbol"],
-        shape["action"],
-        shape["confidence"],
-        shape["probas"],
-        item.ml_score,
-        item.technical_score,
-        item.momentum_score,
-        item.score,
-        shape["spread_pct"],
-        shape["depth_usdt"],
-        item.correlation_btc,
-        shape["reason"],
-        shape["data_source"],
-    )
-    return dict(zip(SCAN_COLUMNS, values, strict=True))
-
-
 def _reason(item: Opportunity) -> str:
-    return item.reason or item.signal.reason or item.signal.action.value.lower()
+    return item.reason or item.signal.reason or "signal_not_buy"

@@ -1,13 +1,17 @@
-"""Work done elsewhere, handed to the loop at the start of a cycle: bundles to adopt, training to report."""
+"""Work beside trading that the loop takes over at the start of a cycle: bundles to adopt, old rows to drop."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 from bn_ml.domain.events import BundleAdopted, BundleRefused, Event
+from bn_ml.settings_ops import RetentionSettings
+from bn_ml.state_store import StateStore
 from ml_engine.predictor import MLEnsemblePredictor
+from scripts.model_records import ModelRecords
+from trader.entry_plan import forget_plans
 
 log = logging.getLogger(__name__)
 
@@ -18,10 +22,11 @@ class BundleAdoption:
     In a replay bundles are looked up as of the simulated instant instead, so there is nothing to adopt.
     """
 
-    def __init__(self, predictor: MLEnsemblePredictor, *, live: bool) -> None:
-        """Watch the predictor's bundles when `live`."""
+    def __init__(self, predictor: MLEnsemblePredictor, *, live: bool, records: ModelRecords | None = None) -> None:
+        """Watch the predictor's bundles when `live`, and keep the figures of those adopted in `records`."""
         self._predictor = predictor
         self._live = live
+        self._records = records
 
     def collect(self, now: datetime) -> Sequence[Event]:
         """Adopt what has changed and give the facts."""
@@ -32,7 +37,29 @@ class BundleAdoption:
             if isinstance(outcome, int):
                 events.append(BundleAdopted(now, symbol, outcome))
                 log.info("bundle adopted symbol=%s version=%s", symbol, outcome)
+                if self._records is not None:
+                    self._records.keep(self._predictor.bundle_at(symbol, now).metadata, now)
             else:
                 events.append(BundleRefused(now, symbol, outcome))
                 log.warning("bundle refused symbol=%s reason=%s", symbol, outcome)
         return tuple(events)
+
+
+class Retention:
+    """Deletes, once per UTC day, cycles and model metrics older than they are kept, and plans nobody needs."""
+
+    def __init__(self, store: StateStore, days: RetentionSettings) -> None:
+        """Prune `store`; trades, positions, orders and the ledger are never touched."""
+        self._store = store
+        self._days = days
+        self._done: date | None = None
+
+    def collect(self, now: datetime) -> Sequence[Event]:
+        """Prune when a UTC day has begun since the last time; there is nothing to journal."""
+        if self._done != now.date():
+            self._done = now.date()
+            gone = self._store.prune(now=now, cycles_days=self._days.cycles, metrics_days=self._days.model_metrics)
+            gone += forget_plans(self._store, now)
+            if gone:
+                log.debug("old rows deleted count=%s", gone)
+        return ()

@@ -12,10 +12,12 @@ from bn_ml.domain.market import ZERO, Symbol, iso
 from bn_ml.domain.orders import Fill
 from bn_ml.errors import ModelError
 from bn_ml.state_reader import StateReader
+from scripts.training_market import basket
 from scripts.wiring import PaperBot
 
 RULE = "=" * 100
 ALL = 10_000_000
+NAMED = 8
 
 
 def banner(bot: PaperBot, loaded: LoadedSettings) -> str:
@@ -30,6 +32,7 @@ def banner(bot: PaperBot, loaded: LoadedSettings) -> str:
         f"capital {_capital(bot):.2f} {settings.base_quote}  state {bot.store.control().state.value}  "
         f"positions {len(bot.store.open_positions())}",
         *_symbol_lines(bot, now),
+        *_basket_lines(bot, now),
         "Ctrl-C stops after the current step; resting stops stay on the exchange.",
         RULE,
     ]
@@ -101,16 +104,54 @@ def _capital(bot: PaperBot) -> Decimal:
 
 
 def _symbol_lines(bot: PaperBot, now: datetime) -> list[str]:
-    good, lines = [], []
-    for name in bot.settings.universe.training_symbols:
-        symbol = Symbol(name)
-        try:
-            metadata = bot.predictor.bundle_at(symbol, now).metadata
-        except ModelError as error:
-            lines.append(f"  {symbol}: HOLD, {error.reason}")
-            continue
-        if metadata.tradable.verdict:
-            good.append(f"{symbol} v{metadata.version}")
+    good, held = [], dict[str, list[str]]()
+    gated = bot.settings.model.ensemble.skill_gate
+    listed = bot.world.source.markets()
+    for symbol in bot.symbols:
+        verdict, proven = _verdict(bot, symbol, now) if symbol in listed else ("not listed by the data source", False)
+        if proven:
+            good.append(f"{symbol} {verdict}")
         else:
-            lines.append(f"  {symbol}: HOLD, {', '.join(metadata.tradable.reasons) or 'no skill'}")
-    return [f"tradable: {', '.join(good) or 'none yet'}", *lines]
+            held.setdefault(verdict, []).append(str(symbol))
+    unproven = [] if gated else ["!! model.ensemble.skill_gate is off: symbols without skill are traded too"]
+    return [
+        f"tradable: {', '.join(good) or 'none yet'}",
+        *unproven,
+        *(f"  {_named(symbols)}: {verdict}" for verdict, symbols in held.items()),
+    ]
+
+
+def _basket_lines(bot: PaperBot, now: datetime) -> list[str]:
+    """Warn of bundles that learnt the market columns from other symbols than those they are computed from here."""
+    present = set(map(str, basket(bot.settings, bot.world.source.markets())))
+    strange = []
+    for symbol in bot.symbols:
+        try:
+            learnt = set(bot.predictor.bundle_at(symbol, now).metadata.market_basket)
+        except ModelError:
+            continue
+        if learnt and learnt != present:
+            strange.append(str(symbol))
+    told = "!! learnt with other symbols around than universe.training_symbols has, train again"
+    return [f"{told}: {_named(strange)}"] if strange else []
+
+
+def _verdict(bot: PaperBot, symbol: Symbol, now: datetime) -> tuple[str, bool]:
+    """Give what the bundle of a symbol says of itself and whether that lets it trade."""
+    try:
+        metadata = bot.predictor.bundle_at(symbol, now).metadata
+    except ModelError as error:
+        return f"HOLD, {_explained(error)}", False
+    if metadata.tradable.verdict:
+        return f"v{metadata.version}", True
+    why = ", ".join(metadata.tradable.reasons) or "no_skill"
+    return (f"HOLD, {why}" if bot.settings.model.ensemble.skill_gate else f"not proven, {why}"), False
+
+
+def _explained(error: ModelError) -> str:
+    return error.reason if error.reason == "no_bundle" else f"{error.reason}: {error}"
+
+
+def _named(symbols: list[str]) -> str:
+    named = ", ".join(symbols[:NAMED])
+    return named if len(symbols) <= NAMED else f"{named} and {len(symbols) - NAMED} others"

@@ -18,7 +18,6 @@ from bn_ml.domain.account import ControlState
 from bn_ml.domain.market import Symbol
 from bn_ml.env import Secrets, load_env
 from bn_ml.errors import ConfigError, StateError
-from monitoring.exports import ScanExports
 from monitoring.logger import configure_logging
 from scripts import cli
 from scripts.bot_banner import banner, summary
@@ -49,7 +48,6 @@ def run_session(arguments: argparse.Namespace) -> int:
 def _trade(arguments: argparse.Namespace, loaded: LoadedSettings, world: World, stop: threading.Event) -> int:
     settings = loaded.settings
     worker = TrainingWorker(settings, world, config=arguments.config, enabled=_trains(arguments, loaded, world))
-    watchers = (ScanExports(Path(settings.monitoring.metrics_dir), each_cycle=not world.is_replay),)
     progress = ReplayProgress(settings, world, stream=sys.stderr) if world.is_replay else None
     bot = open_bot(
         settings,
@@ -57,7 +55,7 @@ def _trade(arguments: argparse.Namespace, loaded: LoadedSettings, world: World, 
         Extras(
             background=(worker,),
             observers=(worker,),
-            watchers=(*watchers, *((progress.watch,) if progress else ())),
+            watchers=(progress.watch,) if progress else (),
             symbols=_symbols(arguments),
         ),
     )
@@ -65,7 +63,8 @@ def _trade(arguments: argparse.Namespace, loaded: LoadedSettings, world: World, 
         worker.attach(bot)
         print(banner(bot, loaded), file=sys.stderr)
         bot.engine.run(_Stopper(stop, world), 1 if arguments.once else arguments.max_cycles)
-        watchers[0].flush()
+        for export in bot.exports:
+            export.flush()
         _say_summary(bot, as_json=arguments.json)
         return _exit_code(bot)
     except StateError:

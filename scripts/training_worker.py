@@ -80,14 +80,16 @@ class TrainingWorker:
         self._supervisor = supervisor or TrainingSupervisor(nice=settings.model.retraining.nice)
         self._bot: PaperBot | None = None
         self._status = TrainingStatus()
-        self._written = self._status
+        self._written: TrainingStatus | None = None
         self._next_look: datetime | None = None
         self._tried: dict[Symbol, datetime] = {}
 
     def attach(self, bot: PaperBot) -> None:
         """Name the bot whose book keeps the status; a run that book still calls running died with its bot."""
         self._bot = bot
-        self._status = self._written = _kept(bot.store.get("training_status"))
+        content = bot.store.get("training_status")
+        self._status = _kept(content)
+        self._written = None if content is None else self._status
         if self._status.status == RUNNING:
             self._status = replace(self._status, status=STOPPED, phase="", eta_s=None)
 

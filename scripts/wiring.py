@@ -16,20 +16,18 @@ import threading
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from bn_ml.book_identity import switch_book
 from bn_ml.clock import ScaledClock, SimulatedClock, SystemClock
 from bn_ml.control import ProcessLock
-from bn_ml.domain.market import Symbol, Timeframe, exact, from_ms
+from bn_ml.domain.market import Symbol, Timeframe, from_ms, iso
 from bn_ml.errors import ConfigError
 from bn_ml.journal import Journal
 from bn_ml.ports import Background, Clock, EventSink
 from bn_ml.settings import Settings
 from bn_ml.state_store import StateStore
-from bn_ml.venue.account import FeeRates
-from bn_ml.venue.liquidity import Liquidity
-from bn_ml.venue.venue import Venue
 from bn_ml.venue_store import VenueStore
 from data_manager.cached_bars import CachedBars
 from data_manager.data_manager import BinanceDataManager
@@ -42,14 +40,17 @@ from data_manager.venue_listings import VenueListings
 from ml_engine.bundle_signing import key_file
 from ml_engine.bundle_store import BundleStore
 from ml_engine.predictor import MLEnsemblePredictor
+from monitoring.exports import PositionsExport, ScanExports
 from scanner.multi_pair_scanner import MultiPairScanner, ScanExtras
-from scripts.background import BundleAdoption
+from scripts.background import BundleAdoption, Retention
+from scripts.model_records import ModelRecords
 from scripts.training_market import basket
+from scripts.venue_facts import banned_until, clock_offset_s, say_without_benchmark
 from trader.account_keeper import AccountKeeper
 from trader.desk import Desk
 from trader.engine import CycleWatcher, EngineParts, TradingEngine
 from trader.entries import EntryMaker
-from trader.exchanges.paper import PaperExchange
+from trader.exchanges.paper import PaperExchange, open_paper_exchange, starting_capital
 from trader.exit_manager import ExitManager
 from trader.exit_pass import ExitPass
 from trader.order_manager import OrderManager
@@ -94,6 +95,8 @@ class PaperBot:
     predictor: MLEnsemblePredictor
     lock: ProcessLock
     feature_hash: str
+    symbols: tuple[Symbol, ...]
+    exports: tuple[ScanExports | PositionsExport, ...]
 
     def close(self) -> None:
         """Close the database and free the lock."""
@@ -160,12 +163,29 @@ def open_bot(settings: Settings, world: World, extras: Extras) -> PaperBot:
         fees_frac=settings.risk.fees_pct,
     )
     scanned = _limited(settings, extras.symbols, world.source)
+    say_without_benchmark(settings, world.source)
     feed = _feed(settings, world, market, engineer)
     scanner = MultiPairScanner(scanned, market, feed, predictor, extras=_scan_extras(scanned, world.source))
-    adoption = BundleAdoption(predictor, live=not world.is_replay)
-    engine = _engine(desk, scanner, world.source.name, extras, adoption)
-    feature_hash = engineer.feature_hash
-    return PaperBot(settings, world, store, desk, engine, scanner, market, bundles, predictor, lock, feature_hash)
+    exports = _exports(settings, store, each_cycle=not world.is_replay)
+    chores: list[Background] = [BundleAdoption(predictor, live=not world.is_replay, records=ModelRecords(store))]
+    if not world.is_replay:
+        chores.append(Retention(store, settings.storage.retention_days))
+    own = Extras(background=(*chores, *extras.background), watchers=(*exports, *extras.watchers))
+    return PaperBot(
+        settings=settings,
+        world=world,
+        store=store,
+        desk=desk,
+        engine=_engine(desk, scanner, world.source, own),
+        scanner=scanner,
+        market=market,
+        bundles=bundles,
+        predictor=predictor,
+        lock=lock,
+        feature_hash=engineer.feature_hash,
+        symbols=_named(scanned),
+        exports=exports,
+    )
 
 
 def open_bundles(settings: Settings, feature_hash: str | None) -> BundleStore:
@@ -207,6 +227,12 @@ def _limited(settings: Settings, symbols: tuple[Symbol, ...], source: DataSource
     return settings.model_copy(update={"universe": universe})
 
 
+def _named(settings: Settings) -> tuple[Symbol, ...]:
+    """Give the configured symbols that are to be traded, once each, in configured order."""
+    universe = settings.universe
+    return tuple(Symbol(name) for name in dict.fromkeys(universe.training_symbols) if name not in universe.exclude)
+
+
 def _scan_extras(settings: Settings, source: DataSource) -> ScanExtras:
     """Give what joins a scan: the venue's list where symbols are to be discovered."""
     return ScanExtras(listings=VenueListings(source, settings) if settings.universe.discovery.enabled else None)
@@ -220,31 +246,38 @@ def _replay_world(settings: Settings, reached: datetime | None) -> World:
         raise ConfigError(
             ["data.replay_from and data.replay_to: a replay needs both, for example 2023-06-01 and 2023-09-01"]
         )
+    if reached is not None and reached + step >= end:
+        log.warning(
+            "nothing is left to replay: this book stands at %s, the replay ends at %s; for another replay point "
+            "storage.sqlite_path to a new file",
+            iso(reached),
+            iso(end),
+        )
     clock = SimulatedClock(max(begin, reached or begin), step)
     return World(clock, replay_source(settings, clock), end)
 
 
 def _paper_exchange(settings: Settings, store: StateStore, market: BinanceDataManager, clock: Clock) -> PaperExchange:
-    fee, share = exact(settings.risk.fees_pct), exact(settings.backtest.max_participation_pct)
-    exchange = PaperExchange(
-        Venue(VenueStore(store), fees=FeeRates(maker=fee, taker=fee), liquidity=Liquidity(participation=share)),
-        market,
-        clock,
-    )
-    capital = settings.risk.capital_total
-    amount = exact(1000.0 if isinstance(capital, str) else capital)
-    exchange.fund(settings.base_quote, amount)
-    if not store.ledger_balances():
-        store.deposit(settings.base_quote, amount, clock.now(), "starting capital")
+    held = store.ledger_balances()
+    if held and settings.base_quote not in held:
+        raise ConfigError(
+            [
+                f"base_quote: this book is not kept in {settings.base_quote}, it holds {', '.join(sorted(held))}; "
+                "go back to the former base_quote or point storage.sqlite_path to a new file"
+            ]
+        )
+    exchange = open_paper_exchange(settings, VenueStore(store), market, clock)
+    if not held:
+        store.deposit(settings.base_quote, starting_capital(settings), clock.now(), "starting capital")
     return exchange
 
 
 def _feed(settings: Settings, world: World, market: BinanceDataManager, engineer: FeatureEngineer) -> FeatureFeed:
-    market_basket = MarketBasket(basket(settings), Symbol(settings.model.drift.benchmark_symbol))
+    market_basket = _market_basket(settings, world.source)
     limits = FeedLimits(settings.data.max_bar_delay_sec, settings.data.max_gap_bars)
     if world.is_replay:
         ahead = replay_source(settings, SimulatedClock(DISTANT))
-        most = len(market_basket.symbols)
+        most = max(len(market_basket.symbols if market_basket else ()), len(settings.universe.training_symbols))
         if settings.universe.discovery.enabled:
             most += min(settings.scanner.max_pairs, len(ahead.markets()))
         return BatchFeatureFeed(engineer, ahead, basket=market_basket, limits=limits, blocks=2 * most + 2)
@@ -252,7 +285,23 @@ def _feed(settings: Settings, world: World, market: BinanceDataManager, engineer
     return LiveFeatureFeed(engineer, cached, basket=market_basket, limits=limits, preparer=cached)
 
 
-def _engine(desk: Desk, scanner: MultiPairScanner, source: str, extras: Extras, adoption: Background) -> TradingEngine:
+def _market_basket(settings: Settings, source: DataSource) -> MarketBasket | None:
+    """Give the basket of the market columns, None without its benchmark, as a training without it would have none."""
+    listed, benchmark = source.markets(), Symbol(settings.model.drift.benchmark_symbol)
+    if benchmark in listed:
+        return MarketBasket(basket(settings, listed), benchmark)
+    log.warning("market columns stay empty: %s does not list the benchmark %s", source.name, benchmark)
+    return None
+
+
+def _exports(settings: Settings, store: StateStore, *, each_cycle: bool) -> tuple[ScanExports, PositionsExport]:
+    return (
+        ScanExports(Path(settings.monitoring.metrics_dir), each_cycle=each_cycle),
+        PositionsExport(store.path.with_name("open_positions.json"), store.open_positions, each_cycle=each_cycle),
+    )
+
+
+def _engine(desk: Desk, scanner: MultiPairScanner, source: DataSource, extras: Extras) -> TradingEngine:
     exits = ExitManager(desk.settings.risk)
     keeper = AccountKeeper(desk)
     orders = OrderManager(desk, PositionManager(desk, exits, keeper))
@@ -265,8 +314,10 @@ def _engine(desk: Desk, scanner: MultiPairScanner, source: str, extras: Extras, 
         exits=ExitPass(desk, orders, protection, exits),
         entries=EntryMaker(desk, RiskManager(desk.settings), orders, protection, keeper),
         reconciler=Reconciler(desk, orders, protection),
-        background=(adoption, *extras.background),
+        background=extras.background,
         watchers=extras.watchers,
-        data_source=source,
+        data_source=source.name,
+        clock_offset_s=partial(clock_offset_s, source),
+        banned_until=partial(banned_until, source),
     )
     return TradingEngine(desk, parts)

@@ -37,7 +37,10 @@ CycleWatcher = Callable[[CycleReport], None]
 
 @dataclass(frozen=True, slots=True)
 class EngineParts:
-    """What the loop joins together. `watchers` see every finished cycle; one that fails never disturbs the loop."""
+    """What the loop joins together. `watchers` see every finished cycle; one that fails never disturbs the loop.
+
+    `clock_offset_s` tells the venue's clock minus ours, None while unknown; `banned_until` the end of the venue's ban.
+    """
 
     scanner: OpportunitySource
     orders: OrderManager
@@ -49,6 +52,8 @@ class EngineParts:
     background: Sequence[Background] = ()
     watchers: Sequence[CycleWatcher] = ()
     data_source: str = ""
+    clock_offset_s: Callable[[], float | None] = lambda: 0.0
+    banned_until: Callable[[], datetime | None] = lambda: None
 
 
 class TradingEngine:
@@ -166,6 +171,8 @@ class TradingEngine:
         conditions = Conditions(
             refusals_in_row=self._parts.orders.refusals_in_row,
             price_age_s=self._price_age_s(now),
+            clock_offset_s=self._parts.clock_offset_s(),
+            banned_until=self._parts.banned_until(),
             missing_stop=bool(self._parts.exits.missing_stops(now)),
             orders_last_minute=self._parts.entries.orders_last_minute(now),
             notional_today=float(self._parts.entries.notional_today(now)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -100,7 +101,6 @@ class EntryMaker:
         rule, value, limit = decision.reason or "", verdict.value if verdict else 0.0, verdict.limit if verdict else 0.0
         tally.refusals[rule] += 1
         self._refusals.append(RiskRefused(request.now, request.symbol, rule, value, limit))
-        log.info("entry refused symbol=%s rule=%s value=%.6g limit=%.6g", request.symbol, rule, value, limit)
 
     def _write_refusals(self) -> None:
         """Journal the refusals gathered so far, in their order, in one transaction."""
@@ -109,6 +109,7 @@ class EntryMaker:
         with self._desk.store.transaction():
             for refusal in self._refusals:
                 self._desk.journal.emit(refusal)
+        _say_refusals(self._refusals)
         self._refusals = []
 
     def _buy(self, request: EntryRequest, decision: RiskDecision, tally: CycleTally) -> bool:
@@ -118,7 +119,7 @@ class EntryMaker:
             tally.refusals[problem.code] += 1
             got, needed = float(problem.got), float(problem.needed)
             self._refusals.append(RiskRefused(request.now, request.symbol, problem.code, got, needed))
-            log.info("entry refused symbol=%s rule=%s %s", request.symbol, problem.code, problem.message)
+            log.info("order not sent symbol=%s %s", request.symbol, problem.message)
             return False
         self._write_refusals()
         with self._desk.store.transaction():
@@ -170,6 +171,16 @@ class EntryMaker:
             reference_price=ask,
             reserved_quote=decision.reserved_quote,
         )
+
+
+def _say_refusals(refusals: Sequence[RiskRefused]) -> None:
+    """Log one line per rule, so that a cycle stays readable however many symbols it refused."""
+    by_rule: dict[str, list[str]] = {}
+    for item in refusals:
+        told = f"symbol={item.symbol} value={item.value:.6g} limit={item.limit:.6g}"
+        by_rule.setdefault(item.rule, []).append(told)
+    for rule, told_of in by_rule.items():
+        log.info("entry refused rule=%s %s", rule, ", ".join(told_of))
 
 
 def free_disk_mb(path: Path) -> float:

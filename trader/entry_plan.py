@@ -1,4 +1,4 @@
-"""What was known when an entry was decided, kept until the position is closed.
+"""What was known when an entry was decided, kept until a while after the position is closed.
 
 It is committed together with the entry's intent, so a fill found after a crash finds its stop, its targets and its
 story again.
@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from bn_ml.codecs import from_plain, to_plain
 from bn_ml.domain.market import MarketRules
 from bn_ml.errors import StateError
 from bn_ml.state_store import StateStore
+
+KEPT = timedelta(days=7)
+_PREFIX = "entry_plan/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,5 +59,12 @@ def load_plan(store: StateStore, position_id: str) -> EntryPlan:
     return from_plain(EntryPlan, kept)
 
 
+def forget_plans(store: StateStore, now: datetime) -> int:
+    """Delete plans older than a week whose position is not open and whose orders are all finished; count them."""
+    needed = {position.position_id for position in store.open_positions()}
+    needed.update(record.intent.position_id for record in store.open_intents())
+    return store.forget(_PREFIX, before=now - KEPT, keep={_key(position_id) for position_id in needed})
+
+
 def _key(position_id: str) -> str:
-    return f"entry_plan/{position_id}"
+    return f"{_PREFIX}{position_id}"

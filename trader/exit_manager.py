@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 
@@ -18,7 +19,7 @@ from bn_ml.domain.exit_levels import (
 from bn_ml.domain.market import ZERO, MarketRules, Quote, exact
 from bn_ml.domain.positions import ExitReason, Position, Tranche
 from bn_ml.exit_rules import exit_rules
-from bn_ml.settings_risk import RiskSettings
+from bn_ml.settings import RiskSettings, Settings, risk_section
 
 SMALLEST_ATR = Decimal("1e-9")
 """Stands for an unknown ATR at a fill: the closest stop the settings allow."""
@@ -37,8 +38,9 @@ def stop_reason(position: Position) -> ExitReason:
 class ExitManager:
     """The exits of one configuration. Pure: sends nothing, stores nothing."""
 
-    def __init__(self, risk: RiskSettings) -> None:
-        """Take the exit keys of the risk section."""
+    def __init__(self, risk: RiskSettings | Settings | Mapping[str, object]) -> None:
+        """Take the exit keys of the risk section; all settings or a partial mapping of either will do."""
+        risk = risk_section(risk)
         self._rules = exit_rules(risk, exact)
         self._sell_signal_exit = risk.sell_signal_exit
 

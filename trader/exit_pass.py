@@ -20,6 +20,9 @@ from trader.protection import Protection, is_covered
 
 log = logging.getLogger(__name__)
 
+TELL_AGAIN = timedelta(minutes=10)
+"""How long what keeps a symbol from being looked after is not told again."""
+
 FLATTEN_CAUSES = ("kill_switch", "breaker_drawdown")
 """Why a HALTED bot sells what it holds; any other halt leaves the resting stops alone."""
 
@@ -39,6 +42,7 @@ class ExitPass:
         self._protection = protection
         self._exits = exits
         self._walked_until: dict[str, datetime] = {}
+        self._told_at: dict[Symbol, datetime] = {}
         self._replace_interval = timedelta(seconds=desk.settings.exchange.orders.stop_replace_min_interval_sec)
         self._max_age_s = desk.settings.data.max_quote_age_exit_sec
 
@@ -54,7 +58,7 @@ class ExitPass:
             try:
                 self._look_at(position, now, sell_signal=position.symbol in sell_signals)
             except (ExchangeError, MarketDataError) as error:
-                log.error("position left for the next look symbol=%s error=%s", position.symbol, error)
+                self._tell("position left for the next look", position.symbol, error, level=logging.ERROR)
 
     def missing_stops(self, now: datetime) -> tuple[Symbol, ...]:
         """Give the symbols held for longer than 30 s without every tranche's stop resting."""
@@ -80,7 +84,7 @@ class ExitPass:
             quote = self._fresh_quote(position.symbol)
             seen = self._marked(position, quote, now)
         except MarketDataError as error:
-            log.warning("no client-side exit symbol=%s reason=%s", position.symbol, error)
+            self._tell("no client-side exit", position.symbol, error, level=logging.WARNING)
             return
         self._act(seen, quote, now, sell_signal=sell_signal)
 
@@ -97,6 +101,13 @@ class ExitPass:
         held = self._positions.position(position.position_id)
         if held is not None and held.is_open:
             self._protection.ensure(held)
+
+    def _tell(self, what: str, symbol: Symbol, why: Exception, *, level: int) -> None:
+        """Log a failure that every look repeats at its first occurrence, then at most every ten minutes a symbol."""
+        now, last = self._desk.clock.now(), self._told_at.get(symbol)
+        if last is None or now - last >= TELL_AGAIN:
+            self._told_at[symbol] = now
+            log.log(level, "%s symbol=%s reason=%s", what, symbol, why)
 
     def _fresh_quote(self, symbol: Symbol) -> Quote:
         quote = self._desk.market.quote(symbol)

@@ -16,6 +16,7 @@ from bn_ml.domain.market import ZERO, Quote
 from bn_ml.domain.orders import IntentRecord, IntentState, OrderIntent, OrderType, Purpose, Side
 from bn_ml.domain.positions import ExitReason, Position, Tranche
 from bn_ml.errors import MarketDataError, StateError
+from trader.close_blocks import CloseBlocks
 from trader.desk import Desk
 from trader.entry_plan import load_plan
 from trader.exit_manager import ExitManager, is_sellable, stop_reason
@@ -39,9 +40,12 @@ class Protection:
         self._orders = orders
         self._positions = orders.positions
         self._exits = exits
+        self._blocks = CloseBlocks(desk, orders.positions)
 
     def ensure(self, position: Position) -> None:
         """Place every missing stop of a position; does nothing while one of its orders is unaccounted for."""
+        if self._blocks.waits(position):
+            return
         live = self._orders.open_of(position.position_id)
         if is_covered(position, live):
             return
@@ -58,6 +62,8 @@ class Protection:
 
         While any tranche is without its stop, or any answer unclear, no other stop is touched: the next look goes on.
         """
+        if self._blocks.waits(position):
+            return
         self.ensure(position)
         protected = self._positions.position(position.position_id) or position
         for tranche in protected.tranches:
@@ -73,15 +79,16 @@ class Protection:
                 self._journal.emit(StopMoved(self._clock.now(), moved.symbol, moved.position_id, position.stop, lowest))
 
     def close(self, position: Position, reason: ExitReason) -> None:
-        """Cancel a position's orders and sell all of it at market; what an unclear answer leaves is tried next time."""
+        """Cancel a position's orders and sell all of it; what is unclear, or does not trade now, is tried next time."""
+        if self._blocks.waits(position):
+            return
         for record in self._orders.open_of(position.position_id):
             self._orders.cancel(record)
         held = self._positions.position(position.position_id)
         if held is None or not held.is_open or self._orders.open_of(position.position_id):
             return
         highest = max([held.stop, *(item.stop_price for item in held.tranches)])
-        with self._store.transaction():
-            self._positions.save(replace(held, stop=highest, tranches=()))
+        self._keep(replace(held, stop=highest), ())
         self._sell(held, held.remaining_quantity, reason, tranche="")
 
     def _cut(self, position: Position) -> Position:
@@ -217,7 +224,7 @@ class Protection:
         else:
             self._commit(part, intent)
         record = self._orders.send(intent)
-        self._note_block(position.position_id, record.reason if record.state is IntentState.REFUSED else None)
+        self._blocks.note(position.position_id, record.reason if record.state is IntentState.REFUSED else None)
 
     def _sale_price(self, position: Position) -> Decimal:
         """Give the bid; without a quote the highest price seen, since a sale must not wait for market data."""
@@ -225,12 +232,6 @@ class Protection:
             return self._market.quote(position.symbol).bid
         except MarketDataError:
             return position.max_price_seen
-
-    def _note_block(self, position_id: str, reason: str | None) -> None:
-        held = self._positions.position(position_id)
-        if held is not None and held.is_open and held.close_blocked_reason != reason:
-            with self._store.transaction():
-                self._positions.save(replace(held, close_blocked_reason=reason))
 
     def _raise_one(self, position_id: str, tranche: Tranche, new_stop: Decimal) -> bool:
         """Move one tranche's stop; False when afterwards a stop is missing or an answer unclear."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from bn_ml.domain.decisions import RuleVerdict
-from bn_ml.domain.market import ZERO, MarketRules, Quote, Symbol, exact
-from bn_ml.settings import Settings, SymbolFilter
+from bn_ml.domain.market import ZERO, MarketRules, Quote, exact
+from bn_ml.pair_limits import depth_floor, spread_limit
 from trader.risk_rules import Case
 
 DEPTH_SHARE = Decimal("0.05")
@@ -21,14 +21,14 @@ LEAST_STOP_TICKS = 2
 
 def spread(case: Case) -> RuleVerdict:
     """The spread must not exceed the limit of the symbol."""
-    value, limit = case.request.quote.spread_frac, exact(spread_limit(case.request.symbol, case.settings))
+    value, limit = case.request.quote.spread_frac, exact(spread_limit(case.request.symbol, case.settings.scanner))
     return RuleVerdict("spread", float(value), float(limit), value <= limit)
 
 
 def depth(case: Case) -> RuleVerdict:
     """What rests near the middle must reach the floor of the symbol and bear the size."""
     value = case.request.quote.depth_quote
-    limit = max(exact(depth_floor(case.request.symbol, case.settings)), case.probe_quote / DEPTH_SHARE)
+    limit = max(exact(depth_floor(case.request.symbol, case.settings.scanner)), case.probe_quote / DEPTH_SHARE)
     return RuleVerdict("depth", float(value), float(limit), value >= limit)
 
 
@@ -81,50 +81,3 @@ def price_passes(price: Decimal, quote: Quote, rules: MarketRules) -> bool:
     low, high = quote.last * rules.ask_multiplier_down, quote.last * rules.ask_multiplier_up
     in_band = price >= low and (high == 0 or price <= high)
     return on_tick and above and below and in_band
-
-
-def spread_limit(symbol: Symbol, settings: Settings) -> float:
-    """Give the widest spread of an entry in a symbol."""
-    scanner = settings.scanner
-    own = _own_filter(symbol, settings)
-    if own is not None and own.spread_max_pct is not None:
-        return own.spread_max_pct
-    filters = scanner.dynamic_pair_filters
-    if not filters.enabled:
-        return scanner.spread_max_pct
-    factor = filters.spread_factor_major if symbol.base in filters.major_bases else filters.spread_factor_alt
-    return scanner.spread_max_pct * factor
-
-
-def depth_floor(symbol: Symbol, settings: Settings) -> float:
-    """Give the least depth of an entry in a symbol, in the quote asset."""
-    scanner = settings.scanner
-    own = _own_filter(symbol, settings)
-    if own is not None and own.depth_min_usdt is not None:
-        return own.depth_min_usdt
-    filters = scanner.dynamic_pair_filters
-    if not filters.enabled:
-        return scanner.depth_min_usdt
-    factor = filters.depth_factor_major if symbol.base in filters.major_bases else filters.depth_factor_alt
-    return scanner.depth_min_usdt * factor
-
-
-def correlation_limit(symbol: Symbol, settings: Settings) -> float:
-    """Give the highest correlation with a held symbol that an entry in `symbol` may have, at most 1."""
-    base = settings.risk.max_correlation
-    own = _own_filter(symbol, settings)
-    if own is not None and own.max_correlation is not None:
-        return own.max_correlation
-    filters = settings.scanner.dynamic_pair_filters
-    if not filters.enabled:
-        return base
-    if symbol == settings.santrade_intelligence.benchmark_symbol:
-        return filters.correlation_limit_benchmark
-    is_major = symbol.base in filters.major_bases
-    shift = filters.correlation_bonus_major if is_major else filters.correlation_penalty_alt
-    return min(base + shift, 1.0)
-
-
-def _own_filter(symbol: Symbol, settings: Settings) -> SymbolFilter | None:
-    filters = settings.scanner.dynamic_pair_filters
-    return filters.by_symbol.get(str(symbol)) if filters.enabled else None

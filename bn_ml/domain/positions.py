@@ -135,10 +135,6 @@ class Position:
         """Profit of what remains at a price, before the exit fee."""
         return self.notional_quote(price) - self.cost_open_quote
 
-    def change_frac(self, price: Decimal) -> Decimal:
-        """Price change since the entry as a fraction."""
-        return price / self.entry_price - 1
-
     def as_dict(self) -> dict[str, object]:
         """Give the shape users see."""
         return {

@@ -184,8 +184,8 @@ class ScanReport:
     """One scan: the ranked BUY opportunities, everything refused with its reason, and what risk needs to know.
 
     `correlations` holds the pairwise correlation of log returns over the correlation window for pairs `(a, b)` with
-    `a < b`. `volatility_ratio` is the benchmark's ATR over its own baseline (1.0 when unknown). `funnel` counts the
-    symbols stopped by each reason code.
+    `a < b`. `volatility_ratio` is the benchmark's ATR over its own baseline, infinite when unknown. `funnel` counts
+    the symbols stopped by each reason code.
     """
 
     at: datetime

@@ -61,6 +61,11 @@ class BinanceSource:
         """The venue's clock minus ours, measured when connecting and whenever the rules are asked for."""
         return self._offset_ms
 
+    @property
+    def banned_until(self) -> datetime | None:
+        """The instant before which the venue wants to hear nothing, None when it never said so."""
+        return self._reader.weight.banned_until
+
     def bars(self, symbol: Symbol, timeframe: Timeframe, start_ms: int, end_ms: int) -> Bars:
         """Give closed bars with `start_ms <= open_time < end_ms`, over as many requests as that takes."""
         now_ms = to_ms(self._clock.now()) + self._offset_ms
@@ -109,10 +114,10 @@ class BinanceSource:
         now = self._clock.now()
         with self._lock:
             if self._rules is None:
-                self._rules = (now, self._asked_rules(now))
+                self._rules = (now, self._asked_rules())
             elif now - self._rules[0] >= _RULES_AGE:
                 try:
-                    self._rules = (now, self._asked_rules(now))
+                    self._rules = (now, self._asked_rules())
                 except (ExchangeError, MarketDataError) as error:
                     log.warning("the rules of the exchange could not be renewed error=%s", error)
                     self._rules = (now - _RULES_AGE + _RULES_RETRY, self._rules[1])
@@ -138,10 +143,14 @@ class BinanceSource:
         except (IndexError, ValueError) as error:
             raise MarketDataError(f"{symbol}: malformed first bar: {error}", "data_unavailable") from error
 
-    def _asked_rules(self, now: datetime) -> Mapping[Symbol, MarketRules]:
+    def _asked_rules(self) -> Mapping[Symbol, MarketRules]:
+        asked = to_ms(self._clock.now())
         answer = self._reader.exchange_info()
+        told = to_ms(self._clock.now())
         rules = parse_exchange_info(answer).rules
-        self._offset_ms = _server_time(answer, self._offset_ms + to_ms(now)) - to_ms(now)
+        # The venue looked at its clock somewhere in between: only what that rules out is corrected.
+        served = _server_time(answer, self._offset_ms + asked)
+        self._offset_ms = min(max(self._offset_ms, served - told), served - asked)
         return rules
 
     def path(self, symbol: Symbol, since_ms: int, until_ms: int) -> Bars:

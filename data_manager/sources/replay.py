@@ -109,8 +109,7 @@ class ReplaySource:
         """Give the finest stored closed bars inside a span."""
         for timeframe in self._timeframes(symbol):
             found = self._load(symbol, timeframe).bars
-            covers = found.open_time[0] <= since_ms and found.open_time[-1] + timeframe.ms >= until_ms
-            if len(found) and covers:
+            if len(found) and found.open_time[0] <= since_ms and found.open_time[-1] + timeframe.ms >= until_ms:
                 return self.bars(symbol, timeframe, since_ms, until_ms - timeframe.ms + 1)
         finest = self._timeframes(symbol)[-1]
         return self.bars(symbol, finest, since_ms, until_ms - finest.ms + 1)
@@ -123,7 +122,7 @@ class ReplaySource:
         options = [self._load(symbol, timeframe) for timeframe in self._timeframes(symbol)]
         for series in options:
             times = series.bars.open_time
-            if times[0] <= now_ms < series.close_time[-1]:
+            if len(times) and times[0] <= now_ms < series.close_time[-1]:
                 return series
         return options[-1]
 

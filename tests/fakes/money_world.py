@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,8 @@ class MoneyWorld:
         self._background = tuple(background)
         self._watchers = (*watchers, self.reports.append)
         self._durable = durable
+        self.clock_offset_s: float | None = 0.0
+        self.banned_until: datetime | None = None
         self.faults.is_young = self._is_young
         self.bot = self._open()
 
@@ -117,9 +119,13 @@ class MoneyWorld:
         self.bot.reconciler.start()
         return self.bot
 
+    def close(self) -> None:
+        """Close the book of the present life."""
+        self.bot.store.close()
+
     def restart(self) -> Bot:
         """Die without a word and live again from the files."""
-        self.bot.store.close()
+        self.close()
         self.bot = self._open()
         return self.start()
 
@@ -193,6 +199,13 @@ class MoneyWorld:
 
     def _open(self) -> Bot:
         store = StateStore(self.path)
+        try:
+            return self._opened(store)
+        except BaseException:
+            store.close()
+            raise
+
+    def _opened(self, store: StateStore) -> Bot:
         if not self._durable:
             store.session.execute("PRAGMA synchronous = OFF")
         store.bind_book("paper", "tests", self.clock.now())
@@ -227,6 +240,8 @@ class MoneyWorld:
             background=self._background,
             watchers=self._watchers,
             data_source="test",
+            clock_offset_s=lambda: self.clock_offset_s,
+            banned_until=lambda: self.banned_until,
         )
         engine = TradingEngine(desk, parts)
         return Bot(
@@ -243,3 +258,6 @@ class MoneyWorld:
             parts.reconciler,
             engine,
         )
+
+
+NewWorld = Callable[..., MoneyWorld]

@@ -89,6 +89,17 @@ def test_a_clock_that_runs_ahead_of_the_exchange_shows_no_open_bar(exchange: Loo
     assert source.bars(BTC, Timeframe.M15, START_MS + 2900 * QUARTER, 2**53).close_time[-1] <= NOW_MS
 
 
+@pytest.mark.parametrize(("slow_s", "expected_ms"), [(0, 5000), (4, 1000), (5, 0), (9, 0)])
+def test_a_slow_answer_moves_the_clock_offset_only_by_what_it_proves(
+    exchange: LoopbackExchange, slow_s: int, expected_ms: int
+) -> None:
+    source, _ = a_source(exchange, retry_backoff_sec=slow_s or 1)
+    exchange.now_ms += 5000
+    exchange.failures = [BUSY] if slow_s else []
+    source.markets()
+    assert source.offset_ms == expected_ms
+
+
 def test_many_symbols_are_fetched_by_several_threads(exchange: LoopbackExchange) -> None:
     source, clock = a_source(exchange)
     manager = BinanceDataManager({}, source=source, clock=clock)
@@ -173,6 +184,7 @@ def test_the_exchange_is_left_alone_for_as_long_as_it_asks(status: int, exchange
     with pytest.raises(Transient, match="asked to stay away"):
         source.quote(BTC)
     assert len(exchange.requests) == 1
+    assert source.banned_until == clock.now() + timedelta(seconds=17)
     clock.sleep_until(clock.now() + timedelta(seconds=17))
     assert source.quote(BTC).bid == 100
 

@@ -119,7 +119,7 @@ def test_a_symbol_whose_bars_are_broken_is_left_alone_and_the_others_go_on(live:
     for wrong in BROKEN.values():
         live.market.faults = [Fault("klines", names([SOL]), wrong)]
         live.cycle(after_s=QUARTER.length.total_seconds())
-        assert live.funnel() == {"hold": CONFIGURED - 1, "data_unavailable": 1}
+        assert live.funnel() == {"signal_not_buy": CONFIGURED - 1, "data_unavailable": 1}
         assert set(live.bot.market.quarantined()) == {SOL}
         before = len(live.market.requests)
         live.cycle(after_s=10)

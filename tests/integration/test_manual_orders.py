@@ -58,3 +58,19 @@ def test_the_venues_refusal_comes_through(manager: BinanceDataManager) -> None:
 def test_an_order_of_others_is_not_touched(manager: BinanceDataManager) -> None:
     with pytest.raises(Refused, match="not placed here"):
         manager.fetch_order_status("someone-elses")
+
+
+def test_on_paper_without_an_exchange_orders_go_to_an_account_with_the_configured_capital() -> None:
+    clock = SimulatedClock(from_ms(START_MS))
+    manager = BinanceDataManager({"risk": {"capital_total": 500}}, source=SyntheticSource(clock, [BTC]), clock=clock)
+    assert manager.get_balance() == {"USDC": {"free": 500.0, "used": 0.0, "total": 500.0}}
+    order = manager.create_order("BTC/USDC", "buy", 0.001)
+    assert manager.fetch_order_status(str(order["id"]))["status"] == "FILLED"
+    assert manager.get_balance()["BTC"]["free"] == pytest.approx(0.001 * 0.999)
+
+
+def test_live_orders_are_never_placed_without_an_exchange() -> None:
+    clock = SimulatedClock(from_ms(START_MS))
+    manager = BinanceDataManager({"environment": "live"}, source=SyntheticSource(clock, [BTC]), clock=clock)
+    with pytest.raises(Refused, match="only reads the market"):
+        manager.create_order("BTC/USDC", "buy", 0.001)

@@ -16,14 +16,14 @@ from bn_ml.domain.positions import ExitReason
 from bn_ml.errors import Refused, StateError
 from bn_ml.journal import export_journal
 from tests.fakes.faulty_exchange import Fault
-from tests.fakes.money_world import AAA, BBB, BTC, CCC, MoneyWorld, money_settings
+from tests.fakes.money_world import AAA, BBB, BTC, CCC, MoneyWorld, NewWorld, money_settings
 
 D = Decimal
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> MoneyWorld:
-    made = MoneyWorld(tmp_path)
+def world(new_world: NewWorld, tmp_path: Path) -> MoneyWorld:
+    made = new_world(tmp_path)
     made.start()
     return made
 
@@ -207,8 +207,8 @@ class TestControlStates:
         world.clock.sleep_until(world.clock.now() + timedelta(seconds=120))
         assert world.buy(BBB).opened == 1
 
-    def test_a_drawdown_halts_and_flattens(self, tmp_path: Path) -> None:
-        world = MoneyWorld(tmp_path, money_settings(risk={"max_drawdown_pct": 0.005}))
+    def test_a_drawdown_halts_and_flattens(self, new_world: NewWorld, tmp_path: Path) -> None:
+        world = new_world(tmp_path, money_settings(risk={"max_drawdown_pct": 0.005}))
         world.start()
         world.buy(AAA, BBB, CCC)
         for symbol in (AAA, BBB):
@@ -224,8 +224,8 @@ class TestControlStates:
         world.restart()
         assert state(world) is ControlState.HALTED
 
-    def test_a_daily_loss_stops_entries_until_the_next_utc_day(self, tmp_path: Path) -> None:
-        world = MoneyWorld(tmp_path, money_settings(risk={"max_loss_per_day": 0.005, "symbol_cooldown_min": 0}))
+    def test_a_daily_loss_stops_entries_until_the_next_utc_day(self, new_world: NewWorld, tmp_path: Path) -> None:
+        world = new_world(tmp_path, money_settings(risk={"max_loss_per_day": 0.005, "symbol_cooldown_min": 0}))
         world.start()
         world.buy(AAA, BBB)
         for symbol in (AAA, BBB):
@@ -278,17 +278,17 @@ class TestEngine:
         assert report.errors == ()
         assert report.account.equity == before
 
-    def test_a_watcher_that_raises_disturbs_nothing(self, tmp_path: Path) -> None:
+    def test_a_watcher_that_raises_disturbs_nothing(self, new_world: NewWorld, tmp_path: Path) -> None:
         def broken(report: object) -> None:
             raise RuntimeError("the watcher broke")
 
-        world = MoneyWorld(tmp_path, watchers=(broken,))
+        world = new_world(tmp_path, watchers=(broken,))
         world.start()
         assert world.buy(AAA).opened == 1
         assert len(world.reports) == 1
 
-    def test_a_failing_background_costs_entries_but_never_the_exits(self, tmp_path: Path) -> None:
-        world = MoneyWorld(tmp_path)
+    def test_a_failing_background_costs_entries_but_never_the_exits(self, new_world: NewWorld, tmp_path: Path) -> None:
+        world = new_world(tmp_path)
         world.start()
         world.buy(AAA)
         world._background = (FailingBackground(),)
@@ -299,8 +299,8 @@ class TestEngine:
         assert report.errors[0].startswith("adopt: RuntimeError")
         assert world.bot.positions.open_positions() == ()
 
-    def test_what_background_work_tells_is_journaled(self, tmp_path: Path) -> None:
-        world = MoneyWorld(tmp_path, background=(TellingBackground(),))
+    def test_what_background_work_tells_is_journaled(self, new_world: NewWorld, tmp_path: Path) -> None:
+        world = new_world(tmp_path, background=(TellingBackground(),))
         world.start()
         world.cycle()
         assert "BundleRefused" in world.kinds()
@@ -367,12 +367,12 @@ class TestEngine:
         assert [item.stage for item in world.recorder.of("CycleFailed")] == ["look"]
         assert world.reports[-1].errors == ()
 
-    def test_the_same_story_gives_the_same_export(self, tmp_path: Path) -> None:
+    def test_the_same_story_gives_the_same_export(self, new_world: NewWorld, tmp_path: Path) -> None:
         digests = []
         for name in ("one", "two"):
             folder = tmp_path / name
             folder.mkdir()
-            world = MoneyWorld(folder)
+            world = new_world(folder)
             world.start()
             world.buy(AAA, BBB)
             for price in ("102.1", "103.6", "101"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,13 +12,13 @@ import pytest
 from bn_ml.domain.account import ControlState
 from bn_ml.domain.orders import IntentState, OrderStatus, Purpose
 from tests.fakes.faulty_exchange import Fault, Killed
-from tests.fakes.money_world import AAA, BBB, CAPITAL, CCC, MoneyWorld, money_settings
+from tests.fakes.money_world import AAA, BBB, CAPITAL, CCC, MoneyWorld, NewWorld, money_settings
 from trader.entry_plan import load_plan
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> MoneyWorld:
-    made = MoneyWorld(tmp_path)
+def world(new_world: NewWorld, tmp_path: Path) -> MoneyWorld:
+    made = new_world(tmp_path)
     made.start()
     return made
 
@@ -189,13 +190,15 @@ def test_a_death_around_the_send_is_recovered_without_a_second_send(world: Money
     books_are_right(world)
 
 
-def test_a_death_before_or_after_any_commit_of_an_entry_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_death_before_or_after_any_commit_of_an_entry_loses_and_doubles_nothing(
+    new_world: NewWorld, tmp_path: Path
+) -> None:
     commits = 0
     for after in (False, True):
         for number in range(1, 60):
             folder = tmp_path / f"{after}-{number}"
             folder.mkdir()
-            world = MoneyWorld(folder)
+            world = new_world(folder)
             world.start()
             world.faults.kill_after_commit = after
             world.faults.kill_at_commit = world.faults.commits + number
@@ -243,9 +246,9 @@ def test_an_order_of_an_older_life_is_never_sent_again(world: MoneyWorld) -> Non
 
 
 @pytest.fixture
-def patient(tmp_path: Path) -> MoneyWorld:
+def patient(new_world: NewWorld, tmp_path: Path) -> MoneyWorld:
     """A world whose entries rest."""
-    made = MoneyWorld(tmp_path, money_settings(exchange={"orders": {"entry_type": "limit", "limit_timeout_sec": 30}}))
+    made = new_world(tmp_path, money_settings(exchange={"orders": {"entry_type": "limit", "limit_timeout_sec": 30}}))
     made.start()
     return made
 
@@ -298,3 +301,17 @@ def test_cash_follows_the_ledger(world: MoneyWorld) -> None:
     world.buy(AAA, BBB)
     account = world.bot.engine.account()
     assert account.quote_total == world.bot.store.ledger_balances()["USDC"] < CAPITAL
+
+
+def test_a_cycle_tells_the_refusals_of_one_rule_in_one_line(
+    new_world: NewWorld, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = new_world(tmp_path, money_settings(risk={"max_open_positions": 1}))
+    world.start()
+    world.buy(AAA)
+    caplog.set_level(logging.INFO)
+    world.buy(BBB, CCC)
+    refused = [record.getMessage() for record in caplog.records if "entry refused" in record.getMessage()]
+    (line,) = refused
+    assert line.startswith("entry refused rule=max_open_positions ")
+    assert [f"symbol={symbol} " in line for symbol in (BBB, CCC)] == [True, True]

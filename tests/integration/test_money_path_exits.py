@@ -14,18 +14,18 @@ from bn_ml.domain.orders import IntentState, Purpose
 from bn_ml.domain.positions import ExitReason
 from bn_ml.errors import MarketDataError
 from tests.fakes.faulty_exchange import Fault
-from tests.fakes.money_world import AAA, BBB, CAPITAL, MoneyWorld, money_settings
+from tests.fakes.money_world import AAA, BBB, CAPITAL, MoneyWorld, NewWorld, money_settings
 
 D = Decimal
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> MoneyWorld:
-    return opened(tmp_path)
+def world(new_world: NewWorld, tmp_path: Path) -> MoneyWorld:
+    return opened(new_world, tmp_path)
 
 
-def opened(folder: Path, **sections: dict[str, object]) -> MoneyWorld:
-    made = MoneyWorld(folder, money_settings(**sections))
+def opened(new_world: NewWorld, folder: Path, **sections: dict[str, object]) -> MoneyWorld:
+    made = new_world(folder, money_settings(**sections))
     made.start()
     made.buy(AAA)
     return made
@@ -78,8 +78,8 @@ def test_the_first_target_sells_half_and_lifts_the_stop_over_break_even_with_fee
     assert world.last_closed().realized_quote > 0
 
 
-def test_break_even_alone_returns_what_was_paid(tmp_path: Path) -> None:
-    world = opened(tmp_path, risk={"trailing_enabled": False})
+def test_break_even_alone_returns_what_was_paid(new_world: NewWorld, tmp_path: Path) -> None:
+    world = opened(new_world, tmp_path, risk={"trailing_enabled": False})
     world.move("102.04")
     position = world.held()
     assert position.stop == D("100.22")
@@ -110,8 +110,8 @@ def test_a_jump_over_both_targets_takes_both(world: MoneyWorld) -> None:
     assert world.covered()
 
 
-def test_a_loss_beyond_the_hard_drawdown_closes_before_a_wider_stop(tmp_path: Path) -> None:
-    world = opened(tmp_path, risk={"max_position_drawdown_pct": 0.01})
+def test_a_loss_beyond_the_hard_drawdown_closes_before_a_wider_stop(new_world: NewWorld, tmp_path: Path) -> None:
+    world = opened(new_world, tmp_path, risk={"max_position_drawdown_pct": 0.01})
     world.move("99.01")
     assert world.held().legs == ()
     world.move("99.00")
@@ -141,8 +141,10 @@ def test_the_stop_comes_before_the_time_stop(world: MoneyWorld) -> None:
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_a_sell_signal_closes_only_when_the_settings_ask_for_it(tmp_path: Path, wanted: bool) -> None:
-    world = opened(tmp_path, risk={"sell_signal_exit": wanted})
+def test_a_sell_signal_closes_only_when_the_settings_ask_for_it(
+    new_world: NewWorld, tmp_path: Path, wanted: bool
+) -> None:
+    world = opened(new_world, tmp_path, risk={"sell_signal_exit": wanted})
     world.scanner.disliked = (AAA,)
     world.cycle()
     world.cycle()
@@ -182,7 +184,7 @@ def test_a_halted_symbol_blocks_the_sale_until_it_trades_again(world: MoneyWorld
     world.market.halted.add(AAA)
     world.move("97")
     position = world.held()
-    assert "Market is closed." in (position.close_blocked_reason or "")
+    assert position.close_blocked_reason == "symbol_not_trading"
     assert position.remaining_quantity == position.initial_quantity
     assert world.bot.reconciler.differences() == {}
     world.market.halted.clear()

@@ -12,14 +12,14 @@ from bn_ml.domain.orders import IntentState, Purpose, Side
 from bn_ml.domain.positions import ExitReason, Position
 from bn_ml.errors import MarketDataError
 from tests.fakes.faulty_exchange import Fault, Killed
-from tests.fakes.money_world import AAA, BBB, MoneyWorld, money_settings
+from tests.fakes.money_world import AAA, BBB, MoneyWorld, NewWorld, money_settings
 
 D = Decimal
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> MoneyWorld:
-    made = MoneyWorld(tmp_path)
+def world(new_world: NewWorld, tmp_path: Path) -> MoneyWorld:
+    made = new_world(tmp_path)
     made.start()
     return made
 
@@ -62,8 +62,10 @@ def test_three_tranches_each_get_a_stop_and_two_get_a_target(world: MoneyWorld) 
     ("size", "labels"),
     [("40", ["tp1", "tp2", "runner"]), ("20", ["tp1", "tp2"]), ("11", ["tp1", "runner"]), ("7", ["tp2"])],
 )
-def test_a_small_position_has_fewer_tranches_that_still_cover_it(tmp_path: Path, size: str, labels: list[str]) -> None:
-    world = MoneyWorld(tmp_path, money_settings(risk={"max_position_size_usdt": float(size)}))
+def test_a_small_position_has_fewer_tranches_that_still_cover_it(
+    new_world: NewWorld, tmp_path: Path, size: str, labels: list[str]
+) -> None:
+    world = new_world(tmp_path, money_settings(risk={"max_position_size_usdt": float(size)}))
     world.start()
     world.buy(AAA)
     position = world.held()
@@ -263,12 +265,12 @@ def test_a_death_while_a_stop_is_moved_is_recovered_with_every_stop_resting(
     assert world.bot.reconciler.differences() == {}
 
 
-def test_a_death_at_any_commit_while_stops_are_moved_leaves_them_resting(tmp_path: Path) -> None:
+def test_a_death_at_any_commit_while_stops_are_moved_leaves_them_resting(new_world: NewWorld, tmp_path: Path) -> None:
     for after in (False, True):
         for number in range(1, 40):
             folder = tmp_path / f"{after}-{number}"
             folder.mkdir()
-            world = MoneyWorld(folder)
+            world = new_world(folder)
             world.start()
             world.buy(AAA)
             world.faults.kill_after_commit = after
@@ -365,9 +367,9 @@ def test_the_time_of_the_first_full_protection_is_kept(world: MoneyWorld) -> Non
     assert world.kinds().count("PositionProtected") == 1
 
 
-def test_a_stop_is_not_replaced_more_often_than_the_settings_allow(tmp_path: Path) -> None:
+def test_a_stop_is_not_replaced_more_often_than_the_settings_allow(new_world: NewWorld, tmp_path: Path) -> None:
     settings = money_settings(exchange={"orders": {"stop_replace_min_interval_sec": 60}})
-    world = MoneyWorld(tmp_path, settings)
+    world = new_world(tmp_path, settings)
     world.start()
     world.buy(AAA)
     world.move("102.5")

@@ -8,14 +8,19 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from bn_ml.clock import SystemClock
 from bn_ml.control import ProcessLock
+from bn_ml.domain.market import iso
 from bn_ml.state_store import StateStore
+from data_manager.history import HistoryStore
+from tests.fakes.bar_builders import START, some_bars
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_KEYS = {name: value for name, value in os.environ.items() if not name.startswith(("BINANCE", "BNML"))}
@@ -62,7 +67,7 @@ def test_one_paper_cycle_needs_no_key_network_or_file(
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert (figures["cycles"], figures["data_source"], figures["equity"]) == (1, "synthetic", 1000.0)
-    with sqlite3.connect(folder / "state" / "bn_ml.db") as connection:
+    with closing(sqlite3.connect(folder / "state" / "bn_ml.db")) as connection:
         ((data,),) = connection.execute("SELECT data_json FROM cycles").fetchall()
     assert json.loads(data)["funnel"] == {"no_bundle": 7}
 
@@ -88,6 +93,8 @@ def test_a_scan_is_exported_with_the_specified_columns(
     rows = (one_cycle[0] / "metrics" / "latest_scan.csv").read_text().splitlines()
     assert rows[0].startswith("symbol,signal,confidence,probas,ml_score,technical_score,momentum_score,global_score")
     assert len(rows) == 8
+    held = json.loads((one_cycle[0] / "state" / "open_positions.json").read_text())
+    assert (held["mode"], held["positions"]) == ("paper", [])
 
 
 def test_every_wrong_key_is_told_at_once_without_a_traceback(tmp_path: Path) -> None:
@@ -141,6 +148,47 @@ def test_a_replay_needs_its_dates(tmp_path: Path) -> None:
     done = _bot(tmp_path, "--config", str(_config(tmp_path)), "--paper", "--market-data", "replay")
     assert done.returncode == 2
     assert "data.replay_from" in done.stderr
+
+
+def test_a_book_in_another_quote_asset_is_refused(tmp_path: Path) -> None:
+    config = _config(tmp_path, "base_quote: USDT\nuniverse: {training_symbols: [BTC/USDT]}\n")
+    store = StateStore(tmp_path / "state" / "bn_ml.db")
+    store.bind_book("paper", "paper", SystemClock().now())
+    store.deposit("USDC", Decimal(1000), SystemClock().now(), "starting capital")
+    store.close()
+    done = _bot(tmp_path, "--config", str(config), "--once", "--paper", "--market-data", "synthetic")
+    assert done.returncode == 2, done.stderr
+    assert "not kept in USDT, it holds USDC" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recorded")
+    HistoryStore(folder).write(some_bars(2000))
+    return folder
+
+
+def _replay(folder: Path, recorded: Path, extra: str = "") -> Path:
+    begin, end = (iso(START + timedelta(days=days)) for days in (10, 10.1))
+    return _config(folder, f"data: {{replay_dir: {recorded}, replay_from: '{begin}', replay_to: '{end}'}}\n{extra}")
+
+
+def test_symbols_the_market_does_not_list_are_named_and_do_not_stop_the_others(tmp_path: Path, recorded: Path) -> None:
+    names = ", ".join(["BTC/USDC", *(f"NOPE{number}/USDC" for number in range(20))])
+    config = _replay(tmp_path, recorded, f"universe: {{training_symbols: [{names}]}}\n")
+    done = _bot(tmp_path, "--config", str(config), "--once", "--paper", "--market-data", "replay")
+    assert done.returncode == 0, done.stderr
+    assert "NOPE7/USDC and 12 others: not listed by the data source" in done.stderr
+    assert "stopped_by: data_unavailable=20 no_bundle=1" in done.stderr
+
+
+def test_a_replay_over_says_that_nothing_is_left(tmp_path: Path, recorded: Path) -> None:
+    config = _replay(tmp_path, recorded)
+    command = ("--config", str(config), "--paper", "--market-data", "replay")
+    first = _bot(tmp_path, *command)
+    assert (first.returncode, "nothing is left to replay" in first.stderr) == (0, False)
+    again = _bot(tmp_path, *command)
+    assert (again.returncode, "nothing is left to replay" in again.stderr) == (0, True)
 
 
 def test_a_live_book_is_archived_not_mixed(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ CHANGES = {
     "monitoring.alerting.daily_digest": "08:00",
     "monitoring.dashboard.port": 8502,
     "public_api.port": 8001,
-    "storage.retention_days.cycles": 10,
+    "storage.retention_days.telemetry": 10,
     "storage.backup.interval_minutes": 5,
     "backtest.ohlcv_limit": 1000,
     "backtest.initial_capital": 500,

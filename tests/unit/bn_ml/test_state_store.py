@@ -44,7 +44,9 @@ def test_a_fresh_book_starts_normal_and_each_start_raises_the_epoch(tmp_path: Pa
     assert store.start_epoch(AT, "bot").state is ControlState.NORMAL
     store.set_control(ControlState.HALTED, "drawdown", "breaker", LATER)
     store.close()
-    again = StateStore(tmp_path / "x.db").start_epoch(LATER + timedelta(hours=1), "bot")
+    reopened = StateStore(tmp_path / "x.db")
+    again = reopened.start_epoch(LATER + timedelta(hours=1), "bot")
+    reopened.close()
     assert (again.epoch, again.state, again.reason, again.since) == (3, ControlState.HALTED, "drawdown", LATER)
 
 

@@ -53,7 +53,9 @@ def test_a_request_larger_than_the_whole_share_still_goes_out() -> None:
 def test_nothing_is_sent_during_a_ban() -> None:
     clock = SimulatedClock(START)
     meter = WeightMeter(clock, 0.7)
+    assert meter.banned_until is None
     meter.ban(START + timedelta(seconds=30))
+    assert meter.banned_until == START + timedelta(seconds=30)
     clock.sleep_until(START + timedelta(seconds=29))
     with pytest.raises(Transient, match="stay away until 2024-03-04T12:00:40"):
         meter.spend(1)

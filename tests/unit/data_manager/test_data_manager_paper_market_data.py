@@ -9,7 +9,7 @@ import pytest
 
 from bn_ml.clock import SimulatedClock
 from bn_ml.domain.market import Symbol, Timeframe, from_ms, to_ms
-from bn_ml.errors import ConfigError, MarketDataError, Refused, Transient
+from bn_ml.errors import ConfigError, MarketDataError, Transient
 from bn_ml.ports import MarketView
 from bn_ml.settings import Settings
 from data_manager.bars import Bars, empty_bars
@@ -207,14 +207,6 @@ def test_users_get_frames_and_plain_tickers(tmp_path: Path) -> None:
     assert ticker["data_source"] == "replay"
 
 
-def test_without_an_exchange_orders_are_refused(tmp_path: Path) -> None:
-    manager, _, _ = a_manager(tmp_path, some_bars(500), 400)
-    with pytest.raises(Refused, match="only reads the market"):
-        manager.get_balance()
-    with pytest.raises(Refused, match="only reads the market"):
-        manager.create_order("BTC/USDC", "buy", 1.0)
-
-
 def test_it_is_a_market_view(tmp_path: Path) -> None:
     manager, _, _ = a_manager(tmp_path, some_bars(500), 400)
     view: MarketView = manager
@@ -277,3 +269,11 @@ def test_an_empty_answer_is_no_data(tmp_path: Path) -> None:
     with pytest.raises(MarketDataError) as caught:
         manager.bars(BTC, Timeframe.M15, 10)
     assert caught.value.reason == "data_unavailable"
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_asking_for_no_bars_is_the_callers_mistake_not_the_symbols(tmp_path: Path, count: int) -> None:
+    manager, _, _ = a_manager(tmp_path, some_bars(400), 350)
+    with pytest.raises(ValueError, match="at least 1 bar"):
+        manager.fetch_ohlcv("BTC/USDC", "15m", count)
+    assert len(manager.fetch_ohlcv("BTC/USDC", "15m", 1)) == 1

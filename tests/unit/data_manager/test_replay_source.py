@@ -142,3 +142,37 @@ def test_during_the_outage_of_march_2023_quotes_grow_old(market_data: Path) -> N
         clock.sleep_until(clock.now() + timedelta(minutes=15))
     assert max(ages) >= 3600
     assert ages[0] < 900
+
+
+def test_a_file_that_cannot_be_read_costs_its_symbol_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    broken = Symbol("ETH/USDC")
+    now_ms = START_MS + 20 * QUARTER
+    source, _ = a_replay(tmp_path, some_bars(50), some_bars(50, symbol=broken), now_ms=now_ms)
+    next(tmp_path.glob("ETH_USDC/15m*")).write_bytes(b"torn")
+    assert set(source.markets()) == {BTC}
+    assert "ETH/USDC" in caplog.text
+    assert source.quote(BTC).last > 0
+    with pytest.raises(MarketDataError, match="cannot read"):
+        source.quote(broken)
+
+
+def test_a_record_without_one_usable_bar_has_no_quote_and_no_path(tmp_path: Path) -> None:
+    bars = some_bars(50)
+    unusable = Bars(
+        symbol=bars.symbol,
+        timeframe=bars.timeframe,
+        source=bars.source,
+        open_time=bars.open_time,
+        open=bars.open * np.nan,
+        high=bars.high,
+        low=bars.low,
+        close=bars.close * np.nan,
+        volume=bars.volume,
+        quote_volume=bars.quote_volume,
+        trades=bars.trades,
+    )
+    source, _ = a_replay(tmp_path, unusable, now_ms=START_MS + 20 * QUARTER)
+    with pytest.raises(MarketDataError):
+        source.quote(BTC)
+    assert len(source.path(BTC, START_MS, START_MS + 10 * QUARTER)) == 0
+    assert source.markets()[BTC].tick > 0

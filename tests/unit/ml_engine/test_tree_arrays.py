@@ -22,9 +22,12 @@ def test_every_member_is_read_into_consistent_arrays() -> None:
         assert (reached == np.arange(len(nodes.left))).all()
 
 
+@pytest.mark.filterwarnings("ignore:.*booster=dart:UserWarning")
 def test_boosters_of_another_kind_are_refused() -> None:
     rows, classes = training_rows(200)
-    dart = xgboost.XGBClassifier(booster="dart", n_estimators=2, objective="multi:softprob", n_jobs=1)
+    dart = xgboost.XGBClassifier(
+        booster="dart", one_drop=1, rate_drop=0.5, n_estimators=2, objective="multi:softprob", n_jobs=1
+    )
     with pytest.raises(ValueError, match="gbtree"):
         tree_nodes("xgb", dart.fit(rows, classes))
     several = xgboost.XGBClassifier(num_parallel_tree=2, n_estimators=2, objective="multi:softprob", n_jobs=1)

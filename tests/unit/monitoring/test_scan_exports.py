@@ -1,8 +1,9 @@
-"""The newest scan as CSV: every column, refused symbols too, and never half a file."""
+"""The newest scan as CSV and what is held as JSON: every column, refused symbols too, and never half a file."""
 
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -12,8 +13,8 @@ import pytest
 
 from bn_ml.domain.market import Quote, Symbol
 from bn_ml.domain.signals import Action, Opportunity, Probabilities, ScanReport, Signal, hold
-from monitoring.exports import COLUMNS, ScanExports, write_atomically
-from scanner.multi_pair_scanner import SCAN_COLUMNS
+from monitoring.exports import PositionsExport, ScanExports, write_atomically
+from tests.fakes.book_builders import a_position
 
 AT = datetime(2024, 3, 4, tzinfo=timezone.utc)
 AAA, BBB = Symbol("AAA/USDC"), Symbol("BBB/USDC")
@@ -52,10 +53,6 @@ def test_a_scan_is_written_with_its_refusals(tmp_path: Path) -> None:
     assert (row["correlation_btc"], row["data_source"]) == ("0.2500", "test")
 
 
-def test_the_columns_are_those_of_every_scan() -> None:
-    assert COLUMNS == SCAN_COLUMNS
-
-
 def test_a_scan_without_opportunities_leaves_an_empty_table(tmp_path: Path) -> None:
     exports = ScanExports(tmp_path, each_cycle=True)
     exports(Cycle(a_scan(bought())))
@@ -89,3 +86,43 @@ def test_a_file_that_cannot_be_replaced_stays_whole(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="part"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
+
+
+@dataclass(frozen=True)
+class Ended:
+    at: datetime = AT
+    mode: str = "paper"
+
+
+def test_open_positions_are_written_in_the_shape_users_see(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "open_positions.json"
+    held = [a_position()]
+    export = PositionsExport(path, lambda: held, each_cycle=True)
+    export(Ended())
+    written = json.loads(path.read_text())
+    assert (written["at"], written["mode"]) == ("2024-03-04T00:00:00.000Z", "paper")
+    assert written["positions"] == [a_position().as_dict()]
+    held.clear()
+    export(Ended())
+    assert json.loads(path.read_text())["positions"] == []
+
+
+def test_positions_are_written_at_a_flush_alone_unless_each_cycle_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "open_positions.json"
+    export = PositionsExport(path, list, each_cycle=False)
+    export.flush()
+    export(Ended())
+    assert not path.exists()
+    export.flush()
+    assert path.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_once_and_disturbs_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "metrics").write_text("a file where a folder should be")
+    exports = ScanExports(tmp_path / "metrics", each_cycle=True)
+    exports(Cycle(a_scan(bought())))
+    exports(Cycle(a_scan(bought())))
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert [name in caplog.text for name in ("latest_scan.csv", "latest_opportunities.csv")] == [True, True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -17,7 +18,7 @@ from bn_ml.settings import Settings
 from data_manager.bars import Bars, empty_bars
 from data_manager.feed_checks import FeatureRow
 from scanner.co_movement import Movements, volatility_ratio
-from scanner.multi_pair_scanner import SCAN_COLUMNS, MultiPairScanner, ScanExtras, scan_rows
+from scanner.multi_pair_scanner import MultiPairScanner, ScanExtras
 from tests.fakes.bundle_builders import NOW, a_row
 
 BTC, ETH, SOL = Symbol("BTC/USDC"), Symbol("ETH/USDC"), Symbol("SOL/USDC")
@@ -34,10 +35,10 @@ def a_quote(symbol: Symbol, *, spread: float = 0.0002, depth: int = 200_000, at:
     return Quote(symbol, 100 * (1 - half), 100 * (1 + half), Decimal(100), at, "history", depth_quote=Decimal(depth))
 
 
-def some_bars(count: int = 400, *, last_range: float = 0.01) -> Bars:
+def some_bars(count: int = 400, *, last_range: float = 0.01, all_ranges: float = 0.01) -> Bars:
     opens = to_ms(NOW) + (np.arange(count, dtype=np.int64) - count) * Timeframe.M15.ms
     close = np.full(count, 100.0)
-    reach = np.full(count, 0.01)
+    reach = np.full(count, all_ranges)
     reach[-20:] = last_range
     return Bars(BTC, Timeframe.M15, opens, close, close * (1 + reach), close * (1 - reach), close, close, "history")
 
@@ -110,8 +111,8 @@ def test_quotes_are_fetched_for_buys_alone() -> None:
     report = scan(world)
     assert world.asked == [ETH]
     assert all(item.quote is None for item in report.refused)
-    assert reasons(report)[BTC] is None
-    assert report.funnel == {"proba_below_min": 1, "sell": 1}
+    assert reasons(report)[BTC] == "signal_not_buy"
+    assert report.funnel == {"proba_below_min": 1, "signal_not_buy": 1}
 
 
 @pytest.mark.parametrize("error", [MarketDataError("gone", "data_gap"), ModelError("odd", "bundle_refused")])
@@ -143,8 +144,8 @@ def test_a_scan_in_which_all_fails_is_not_empty() -> None:
         World(rows=dict.fromkeys((BTC, ETH, SOL), MarketDataError("down")), benchmark=MarketDataError("down"))
     )
     assert report.funnel == {"data_unavailable": 3}
-    assert report.volatility_ratio == 1.0
-    assert "volatility of the benchmark unknown" in report.errors[0]
+    assert report.volatility_ratio == math.inf
+    assert report.errors == ("BTC/USDC: volatility of the benchmark unknown, so no entries: down",)
 
 
 @pytest.mark.parametrize(
@@ -229,8 +230,38 @@ def test_prices_that_do_not_move_have_no_correlation() -> None:
 def test_the_benchmark_ranges_are_compared_with_their_own_past() -> None:
     assert scan(World()).volatility_ratio == pytest.approx(1.0)
     assert scan(World(benchmark=some_bars(last_range=0.03))).volatility_ratio > 1.5
-    assert volatility_ratio(some_bars(109), 96) == 1.0
-    assert volatility_ratio(empty_bars(BTC, Timeframe.M15, "history"), 96) == 1.0
+    assert volatility_ratio(some_bars(110), 96) == pytest.approx(1.0)
+    assert volatility_ratio(some_bars(last_range=0.0, all_ranges=0.0), 96) == 1.0
+
+
+@pytest.mark.parametrize("bars", [some_bars(109), empty_bars(BTC, Timeframe.M15, "history")])
+def test_too_few_bars_of_the_benchmark_tell_nothing(bars: Bars) -> None:
+    with pytest.raises(MarketDataError) as refused:
+        volatility_ratio(bars, 96)
+    assert refused.value.reason == "too_few_bars"
+    assert scan(World(benchmark=bars)).volatility_ratio == math.inf
+
+
+@pytest.mark.parametrize(("late_ms", "known"), [(0, True), (3_599_999, True), (3_600_000, False)])
+def test_the_last_known_ratio_counts_for_an_hour_and_then_entries_wait(late_ms: int, known: bool) -> None:
+    world = World(benchmark=some_bars(last_range=0.03))
+    scanner = MultiPairScanner({"universe": {"training_symbols": ["ETH/USDC"]}}, world, world, world)
+    measured = scanner.scan(NOW)
+    assert measured.errors == ()
+    world.benchmark = MarketDataError("down")
+    later = scanner.scan(NOW + timedelta(milliseconds=late_ms))
+    assert later.volatility_ratio == (measured.volatility_ratio if known else math.inf)
+    wording = "as last known" if known else "unknown, so no entries"
+    assert later.errors == (f"BTC/USDC: volatility of the benchmark {wording}: down",)
+    world.benchmark = some_bars()
+    assert scanner.scan(NOW).volatility_ratio == pytest.approx(1.0)
+
+
+def test_old_bars_of_the_benchmark_tell_nothing_of_the_present() -> None:
+    scanner = MultiPairScanner({"universe": {"training_symbols": ["ETH/USDC"]}}, *[World()] * 3)
+    report = scanner.scan(NOW + timedelta(hours=1))
+    assert report.volatility_ratio == math.inf
+    assert report.errors == ("BTC/USDC: volatility of the benchmark unknown, so no entries: its newest bar is too old",)
 
 
 class Surroundings:
@@ -259,15 +290,6 @@ def test_a_failing_mood_or_drift_is_an_error_in_the_report() -> None:
     report = scan(World(), extras=ScanExtras(mood=around, drift=around))
     assert report.errors == ("drift unknown: odd", "market mood unknown: odd")
     assert report.mood == MarketMood()
-
-
-def test_rows_for_the_table_name_every_column() -> None:
-    rows = scan_rows(scan(World({ETH: a_signal(ETH)})))
-    assert [row["symbol"] for row in rows] == ["ETH/USDC", "BTC/USDC", "SOL/USDC"]
-    assert all(tuple(row) == SCAN_COLUMNS for row in rows)
-    assert rows[0]["spread_pct"] == pytest.approx(0.0002)
-    assert rows[1]["spread_pct"] is None
-    assert rows[1]["reason"] == "proba_below_min"
 
 
 def test_the_same_world_gives_the_same_report() -> None:

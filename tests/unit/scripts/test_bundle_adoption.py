@@ -9,9 +9,12 @@ import pytest
 
 from bn_ml.domain.events import BundleAdopted, BundleRefused
 from bn_ml.settings import ModelSettings
+from bn_ml.state_reader import StateReader
+from bn_ml.state_store import StateStore
 from ml_engine.bundle_store import BundleStore
 from ml_engine.predictor import MLEnsemblePredictor
 from scripts.background import BundleAdoption
+from scripts.model_records import ModelRecords
 from tests.fakes.bundle_builders import BTC, FEATURE_HASH, NOW, a_bundle
 
 
@@ -53,3 +56,17 @@ def test_a_replay_adopts_nothing(store: BundleStore) -> None:
     waiting = adoption(store, live=False)
     store.save(a_bundle())
     assert waiting.collect(NOW) == ()
+
+
+def test_the_figures_of_an_adopted_bundle_are_kept_once_even_over_restarts(store: BundleStore, tmp_path: Path) -> None:
+    store.save(a_bundle())
+    book = StateStore(tmp_path / "bn_ml.db")
+    for _ in range(2):
+        reader = BundleStore(store.models_dir, feature_hash=FEATURE_HASH)
+        predictor = MLEnsemblePredictor(ModelSettings(), reader, feature_hash=FEATURE_HASH)
+        assert len(BundleAdoption(predictor, live=True, records=ModelRecords(book)).collect(NOW)) == 1
+    (row,) = StateReader(book.path).latest_metrics()
+    assert (row.metrics["symbol"], row.metrics["version"]) == (str(BTC), 1)
+    assert {"validation_metrics", "ensemble_weights", "tradable"} <= set(row.metrics)
+    assert book.get("last_retrain_at") == row.metrics["trained_at"]
+    book.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import sys
 import threading
@@ -176,12 +177,13 @@ def test_an_adopted_bundle_is_noted_even_when_the_bot_does_not_train(bot: PaperB
     assert kept["status"] == "idle"
 
 
-def test_a_bot_that_does_not_train_starts_nothing_and_writes_nothing(bot: PaperBot, tmp_path: Path) -> None:
+def test_a_bot_that_does_not_train_starts_nothing_and_says_idle(bot: PaperBot, tmp_path: Path) -> None:
     worker = worker_of(bot, child(STEP), enabled=False)
     worker.collect(NOW)
     worker.stop()
     with closing(sqlite3.connect(tmp_path / "bn_ml.db")) as connection:
-        assert connection.execute("SELECT count(*) FROM kv_state WHERE key = 'training_status'").fetchone() == (0,)
+        ((kept,),) = connection.execute("SELECT value_json FROM kv_state WHERE key = 'training_status'").fetchall()
+    assert json.loads(kept)["status"] == "idle"
 
 
 def test_the_trainer_is_told_symbols_market_and_instant(bot: PaperBot, caplog: pytest.LogCaptureFixture) -> None:
