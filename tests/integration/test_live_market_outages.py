@@ -126,7 +126,7 @@ def test_a_symbol_whose_bars_are_broken_is_left_alone_and_the_others_go_on(live:
         assert "klines" not in live.market.counted(before)
         live.market.faults = []
         live.cycle(after_s=60)
-        assert live.funnel() == {"hold": CONFIGURED}
+        assert live.funnel() == {"signal_not_buy": CONFIGURED}
     assert live.state()[0] == "NORMAL"
 
 
