@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -15,6 +16,8 @@ from trader.account_keeper import AccountKeeper
 from trader.desk import Desk
 from trader.entry_plan import EntryPlan, load_plan, read_notes
 from trader.exit_manager import ExitManager, stop_reason
+
+log = logging.getLogger(__name__)
 
 
 def opened(fill: Fill, plan: EntryPlan, exits: ExitManager) -> Position:
@@ -200,6 +203,15 @@ class PositionManager:
         )
         if not position.is_open:
             self._close(position, reason)
+        elif reason in (ExitReason.TP1, ExitReason.TP2):
+            self._say(
+                f"target reached symbol={fill.symbol} target={reason.value} quantity={fill.quantity} "
+                f"price={fill.price} pnl={leg.pnl_quote:.2f}"
+            )
+
+    def _say(self, line: str) -> None:
+        """Log a line once the fill it tells of is on disk."""
+        self._store.on_commit(lambda: log.info(line))
 
     def _without_sold(self, position: Position, label: str) -> Position:
         """Drop a tranche once all of it is sold, so that what is listed is what needs a stop."""
@@ -213,6 +225,11 @@ class PositionManager:
     def _close(self, position: Position, reason: ExitReason) -> None:
         closed_at = position.closed_at or position.opened_at
         self._keeper.position_closed(position)
+        held_s = (closed_at - position.opened_at).total_seconds()
+        self._say(
+            f"closed symbol={position.symbol} reason={reason.value} pnl={position.realized_quote:.2f} "
+            f"held_min={held_s / 60:.0f}"
+        )
         self._journal.emit(
             PositionClosed(
                 at=closed_at,
@@ -220,7 +237,7 @@ class PositionManager:
                 position_id=position.position_id,
                 reason=reason.value,
                 pnl_quote=position.realized_quote,
-                held_s=(closed_at - position.opened_at).total_seconds(),
+                held_s=held_s,
             )
         )
 

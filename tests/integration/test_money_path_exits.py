@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -290,3 +291,14 @@ def test_nothing_is_placed_for_a_position_whose_sale_is_unknown(world: MoneyWorl
     assert world.faults.sent.total() == sent
     world.look(5)
     assert world.covered()
+
+
+def test_targets_and_the_close_are_told_in_the_log(world: MoneyWorld, caplog: pytest.LogCaptureFixture) -> None:
+    world.buy(AAA)
+    caplog.set_level(logging.INFO, logger="trader.position_manager")
+    world.move("102.5")
+    world.move("90")
+    lines = [record.getMessage() for record in caplog.records if record.name == "trader.position_manager"]
+    assert [line.split(" symbol=AAA/USDC ")[0] for line in lines] == ["target reached", "closed"]
+    assert "target=tp1" in lines[0]
+    assert "pnl=" in lines[1]
