@@ -12,7 +12,7 @@ from enum import Enum
 import numpy as np
 
 from bn_ml.domain.market import Timeframe
-from data_manager.bars import Bars, BoolArray, FloatArray, IntArray
+from data_manager.bars import Bars, BoolArray, IntArray
 
 RELISTING_GAP_MS = 7 * Timeframe.D1.ms
 LARGEST_JUMP_OVER_GAP = 0.35
@@ -20,11 +20,9 @@ ZERO_VOLUME_RUN = 4
 PARTIAL_VOLUME_SHARE = 0.02
 _VOLUME_WINDOW = 96
 _MOST_IMPOSSIBLE = 0.02
-_MOST_OFF_GRID = 0.05
 _MOST_MISALIGNED = 0.5
 _MOST_WITHOUT_BODY = 0.9
 _ENOUGH_TO_JUDGE = 50
-_FINEST_PRICE = 1e8
 _POWER_TOLERANCE = 0.05
 
 
@@ -116,17 +114,11 @@ def _suspicion(bars: Bars) -> str:
         return ""
     values = _wrong_values(bars)
     shares = {
-        "prices have more than 8 decimals": (_off_grid(bars.close), _MOST_OFF_GRID),
         "bars contradict themselves": (float(np.mean(np.any(list(values.values()), axis=0))), _MOST_IMPOSSIBLE),
         "times lie off the timeframe": (float(np.mean(bars.open_time % bars.timeframe.ms != 0)), _MOST_MISALIGNED),
         "traded bars open where they close": (_without_body(bars), _MOST_WITHOUT_BODY),
     }
     return "; ".join(f"{share:.0%} of {reason}" for reason, (share, limit) in shares.items() if share > limit)
-
-
-def _off_grid(prices: FloatArray) -> float:
-    scaled = prices[np.isfinite(prices)] * _FINEST_PRICE
-    return float(np.mean(np.abs(scaled - np.round(scaled)) > 1e-2 + 1e-15 * np.abs(scaled))) if len(scaled) else 1.0
 
 
 def _without_body(bars: Bars) -> float:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from bn_ml.domain.market import Symbol, Timeframe
 from bn_ml.errors import MarketDataError
-from data_manager.bars import Bars, empty_bars
+from data_manager.bars import Bars, FloatArray, empty_bars
 
 SCHEMA = pa.schema(
     [
@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         ("source", pa.dictionary(pa.int32(), pa.string())),
     ]
 )
+FINEST_DECIMALS = 8
 _ABSENT_KEY = b"bnml.absent"
 _UNREAL = ("synthetic", "sandbox", "testnet")
 Holes = tuple[tuple[int, int], ...]
@@ -221,15 +222,21 @@ def _bars(table: pa.Table, symbol: Symbol, timeframe: Timeframe) -> Bars:
         symbol=symbol,
         timeframe=timeframe,
         open_time=_times(table),
-        open=table["open"].to_numpy(),
-        high=table["high"].to_numpy(),
-        low=table["low"].to_numpy(),
-        close=table["close"].to_numpy(),
+        open=_prices(table, "open"),
+        high=_prices(table, "high"),
+        low=_prices(table, "low"),
+        close=_prices(table, "close"),
         volume=table["volume"].to_numpy(),
         source=source,
         quote_volume=table["quote_volume"].to_numpy() if "quote_volume" in names else empty,
         trades=table["trades"].to_numpy() if "trades" in names else empty.astype(np.int64),
     )
+
+
+def _prices(table: pa.Table, name: str) -> FloatArray:
+    """Give prices on the finest grid a venue quotes, 8 decimals: orders at finer prices could not be booked."""
+    prices: FloatArray = np.round(table[name].to_numpy(), FINEST_DECIMALS)
+    return prices
 
 
 def _from_bars(bars: Bars) -> pa.Table:
