@@ -7,7 +7,6 @@ from bn_ml.errors import BnMlError, ConfigError, MarketDataError
 from bn_ml.ports import Clock
 from bn_ml.settings import Settings
 from data_manager.source import DataSource
-from data_manager.sources.replay import ReplaySource
 from data_manager.sources.synthetic import SyntheticSource
 from data_manager.sources.synthetic_paths import World
 from data_manager.sources.synthetic_world import Profile
@@ -41,8 +40,11 @@ def synthetic_source(settings: Settings, clock: Clock, *, name: str = "synthetic
     return SyntheticSource(clock, needed_symbols(settings), world, name=name)
 
 
-def replay_source(settings: Settings, clock: Clock) -> ReplaySource:
+def replay_source(settings: Settings, clock: Clock) -> DataSource:
     """Open the stored bars of `data.replay_dir`."""
+    # Parquet costs time and memory: only a replay loads it.
+    from data_manager.sources.replay import ReplaySource
+
     source = ReplaySource(settings.data.replay_dir, clock)
     if not source.markets():
         raise MarketDataError(f"no bars to replay in {settings.data.replay_dir}: use `bnml-data import` or `download`")

@@ -12,7 +12,7 @@ from bn_ml.domain.market import ZERO, Symbol, iso
 from bn_ml.domain.orders import Fill
 from bn_ml.errors import ModelError
 from bn_ml.state_reader import StateReader
-from scripts.training_market import basket
+from scripts.market_basket import basket
 from scripts.wiring import PaperBot
 
 RULE = "=" * 100

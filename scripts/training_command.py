@@ -60,7 +60,8 @@ def run_once(arguments: argparse.Namespace, settings: Settings, *, trained_by: s
     from ml_engine.training_data import load_market
     from ml_engine.training_progress import UP_TO_DATE, SymbolOutcome
     from ml_engine.training_session import TrainingJob, finished, run_session, symbols_to_train
-    from scripts.training_market import basket, open_history, training_clock, training_end
+    from scripts.market_basket import basket
+    from scripts.training_market import open_history, training_clock, training_end
 
     wanted = _symbols(arguments, settings)
     clock = training_clock(settings, arguments.until)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -59,20 +59,6 @@ def training_end(
     if until is not None or _mode(settings) != "replay":
         return now_ms
     return max((_last_close(history, symbol, now_ms) for symbol in symbols), default=0) or now_ms
-
-
-def basket(settings: Settings, listed: Collection[Symbol] | None = None) -> tuple[Symbol, ...]:
-    """Give the fixed symbols of the market columns: the configured ones without the excluded, and the benchmark.
-
-    Where `listed` is given, symbols the market does not know are left out: they can never have a bar, so waiting for
-    them would keep every other symbol from trading. The benchmark always stays: one may leave it untraded, but the
-    columns are measured against it.
-    """
-    excluded = {Symbol(text) for text in settings.universe.exclude}
-    benchmark = Symbol(settings.model.drift.benchmark_symbol)
-    configured = {Symbol(text) for text in settings.universe.training_symbols}
-    known = configured if listed is None else configured.intersection(listed)
-    return tuple(sorted({*(known - excluded), benchmark}))
 
 
 def _mode(settings: Settings) -> str:

@@ -43,8 +43,8 @@ from ml_engine.predictor import MLEnsemblePredictor
 from monitoring.exports import PositionsExport, ScanExports
 from scanner.multi_pair_scanner import MultiPairScanner, ScanExtras
 from scripts.background import BundleAdoption, Retention
+from scripts.market_basket import basket
 from scripts.model_records import ModelRecords
-from scripts.training_market import basket
 from scripts.venue_facts import banned_until, clock_offset_s, say_without_benchmark
 from trader.account_keeper import AccountKeeper
 from trader.desk import Desk

@@ -16,7 +16,8 @@ from data_manager.bars import Bars
 from data_manager.history import HistoryStore
 from ml_engine.training_data import load_market, sample
 from ml_engine.training_history import StoredHistory
-from scripts.training_market import basket, training_clock, training_end
+from scripts.market_basket import basket
+from scripts.training_market import training_clock, training_end
 from tests.fakes.bar_builders import BTC, START_MS, same_bars, some_bars
 from tests.fakes.training_builders import a_model
 

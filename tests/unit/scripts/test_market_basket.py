@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bn_ml.domain.market import Symbol
 from bn_ml.settings import Settings
-from scripts.training_market import basket
+from scripts.market_basket import basket
 
 BTC, ETH, SOL = Symbol("BTC/USDC"), Symbol("ETH/USDC"), Symbol("SOL/USDC")
 SETTINGS = Settings.from_mapping({"universe": {"training_symbols": ["SOL/USDC", "ETH/USDC"], "exclude": []}})

@@ -20,7 +20,7 @@ from bn_ml.settings import Settings
 from data_manager.history import HistoryStore
 from data_manager.sources.replay import ReplaySource
 from ml_engine.retraining import TrainingSupervisor
-from scripts.training_market import basket
+from scripts.market_basket import basket
 from scripts.training_worker import TrainingWorker
 from scripts.wiring import Extras, PaperBot, World, open_bot
 from tests.fakes.bar_builders import START_MS, some_bars
