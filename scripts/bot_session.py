@@ -87,8 +87,9 @@ def _overrides(arguments: argparse.Namespace) -> Mapping[str, object]:
 
 
 def _trains(arguments: argparse.Namespace, loaded: LoadedSettings, world: World) -> bool:
-    wanted = loaded.settings.universe.auto_train_missing and not arguments.disable_retrain
-    return wanted and not world.is_replay and not arguments.once
+    settings = loaded.settings
+    wanted = settings.universe.auto_train_missing or settings.model.retraining.enabled
+    return wanted and not (arguments.disable_retrain or arguments.once or world.is_replay)
 
 
 def _symbols(arguments: argparse.Namespace) -> tuple[Symbol, ...]:
