@@ -92,7 +92,7 @@ def character(symbol: Symbol) -> Character:
     price, turnover = _KNOWN.get(symbol.base, (10.0 ** (3 * unit - 1), 10.0 ** (6.5 + 1.5 * unit)))
     magnitude = int(np.floor(np.log10(price)))
     tick = Decimal(1).scaleb(max(-8, magnitude - 6))
-    step = Decimal(1).scaleb(-max(0, magnitude + 1))
+    step = Decimal(1).scaleb(-max(0, magnitude + 2))
     rules = MarketRules(
         symbol=symbol,
         tick=tick,
