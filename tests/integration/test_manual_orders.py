@@ -47,7 +47,7 @@ def test_a_limit_order_rests_and_can_be_cancelled(manager: BinanceDataManager) -
 
 def test_an_amount_below_the_step_is_refused_before_it_is_sent(manager: BinanceDataManager) -> None:
     with pytest.raises(Refused, match="below the step"):
-        manager.create_order("BTC/USDC", "buy", 0.000001)
+        manager.create_order("BTC/USDC", "buy", float(manager.rules(BTC).step) / 2)
 
 
 def test_the_venues_refusal_comes_through(manager: BinanceDataManager) -> None:
