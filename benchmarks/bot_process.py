@@ -30,7 +30,8 @@ RELAXED = {
         }
     },
     "scanner": {"min_score": 0.0, "min_confidence": 0.0},
-    # Small positions and short pauses let many trades happen; every limit stays in force.
+    # With the default sizes these gateless trades lose the 10 % that halts the bot before the replay ends. Smaller
+    # positions, shorter pauses and no Kelly keep it trading; every limit stays in force.
     "risk": {"method": "vol_target", "max_position_size_usdt": 30.0, "circuit_breakers": {"loss_pause_hours": 2}},
 }
 

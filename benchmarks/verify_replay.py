@@ -118,10 +118,15 @@ def replay_twice(work: Workshop, verdict: Verdict, kind: str) -> Findings:
 
 
 def judge_relaxed(verdict: Verdict, findings: Findings) -> None:
-    """With thresholds and skill gate relaxed many trades must have happened, through both crashes."""
+    """Many trades must have happened, and the bot must not have been halted before either crash.
+
+    Whether anything was held at the crash bars is decided by the models; `tests/integration/test_recorded_crashes.py`
+    holds positions into both.
+    """
     verdict.demand("relaxed_200_trades", findings.closed_positions >= 200, findings.closed_positions)
+    verdict.demand("relaxed_never_halted", not findings.figures["halts"], findings.figures["halts"])
     for day in CRASHES:
-        verdict.demand(f"survived_{day}", findings.ran_through(day), "no cycles on that day")
+        verdict.demand(f"ran_through_{day}", findings.ran_through(day), "no cycles on that day")
 
 
 def replay_killed(work: Workshop, verdict: Verdict, *, kills: int, seed: int) -> None:
