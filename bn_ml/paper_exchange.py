@@ -8,12 +8,12 @@ from decimal import Decimal
 
 from bn_ml.domain.account import Balance
 from bn_ml.domain.market import Symbol, exact, from_ms, to_ms
-from bn_ml.domain.orders import Fill, OrderIntent, OrderReport, OrderType, TimeInForce
-from bn_ml.errors import MarketDataError, Refused
+from bn_ml.domain.orders import Fill, OrderIntent, OrderReport, OrderType, Replacement, TimeInForce
+from bn_ml.errors import MarketDataError, Refused, StateError
 from bn_ml.ports import Clock, MarketView
 from bn_ml.settings import Settings
 from bn_ml.venue.account import FeeRates
-from bn_ml.venue.errors import VenueError
+from bn_ml.venue.errors import CancelReplaceError, VenueError
 from bn_ml.venue.liquidity import Liquidity
 from bn_ml.venue.order_lists import OcoRequest
 from bn_ml.venue.orders import TIMED, OrderRequest, VenueOrder, VenueTrade
@@ -21,6 +21,7 @@ from bn_ml.venue.persistence import VenuePersistence
 from bn_ml.venue.venue import Venue
 
 MAX_QUOTE_AGE = timedelta(seconds=60)
+HALF_DONE = -2021
 UNSTATED_CAPITAL = Decimal(1000)
 """What a paper account starts with when the capital is left to the exchange's balance, which paper does not have."""
 
@@ -100,6 +101,19 @@ class PaperExchange:
             raise Refused(refusal.text, refusal.code) from refusal
         return self._report(above), self._report(below)
 
+    def replace_order(self, client_id: str, intent: OrderIntent) -> Replacement:
+        """Cancel an order and place another; raises `Refused` when nothing was done."""
+        now = self._clock.now()
+        self._require_fresh(intent.symbol, now)
+        try:
+            placed = self._venue.cancel_replace(client_id, _request(intent), now)
+        except CancelReplaceError as error:
+            refusal = error.order or error.cancel or error
+            if error.code != HALF_DONE:
+                raise Refused(refusal.text, refusal.code) from error
+            return Replacement(self._known(intent.symbol, client_id), None, refusal.text, refusal.code)
+        return Replacement(self._known(intent.symbol, client_id), self._report(placed))
+
     def order_status(self, symbol: Symbol, client_id: str) -> OrderReport | None:
         """Give the state and all fills of an order, None when there never was one."""
         self._try_up_to_date(symbol)
@@ -118,6 +132,18 @@ class PaperExchange:
         """Give all open orders of the account."""
         self.sync(self._clock.now())
         return tuple(self._report(order) for order in self._venue.open_orders())
+
+    def trades(self, symbol: Symbol, since: datetime) -> Sequence[Fill]:
+        """Give all trades of a symbol from an instant on, oldest first."""
+        self._try_up_to_date(symbol)
+        made = (_fill(trade) for trade in self._venue.state.all_trades() if trade.symbol == symbol)
+        return tuple(fill for fill in made if fill.at >= since)
+
+    def _known(self, symbol: Symbol, client_id: str) -> OrderReport:
+        order = self._venue.find(symbol, client_id=client_id)
+        if order is None:
+            raise StateError(f"{symbol}: the venue has lost order {client_id}")
+        return self._report(order)
 
     def _require_fresh(self, symbol: Symbol, now: datetime) -> None:
         try:
@@ -177,6 +203,7 @@ def _request(intent: OrderIntent) -> OrderRequest:
         quantity=intent.quantity,
         price=intent.limit_price,
         stop_price=intent.stop_price,
+        trailing_delta=intent.trailing_bp or None,
         time_in_force=time_in_force,
     )
 

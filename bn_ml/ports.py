@@ -9,7 +9,7 @@ from typing import Protocol
 from bn_ml.domain.account import Balance
 from bn_ml.domain.events import Event
 from bn_ml.domain.market import Bar, MarketRules, Quote, Symbol
-from bn_ml.domain.orders import OrderIntent, OrderReport
+from bn_ml.domain.orders import Fill, OrderIntent, OrderReport, Replacement
 from bn_ml.domain.signals import ScanReport
 
 
@@ -42,14 +42,11 @@ class MarketView(Protocol):
         """Give the venue's filters for a symbol."""
 
 
-class Exchange(Protocol):
+class OrderDoor(Protocol):
     """Where orders go. State-changing calls are sent once and never repeated.
 
     Raises `Refused` (definitively not placed), `OutcomeUnknown` (may have been placed), `Transient` (a read failed).
     """
-
-    def balances(self) -> Mapping[str, Balance]:
-        """Give all non-zero balances by asset."""
 
     def create_order(self, intent: OrderIntent) -> OrderReport:
         """Place one order; the report holds the fills so far."""
@@ -57,14 +54,34 @@ class Exchange(Protocol):
     def create_oco(self, target: OrderIntent, stop: OrderIntent) -> tuple[OrderReport, OrderReport]:
         """Place a sell OCO of a target above and a stop below the market; both intents share `list_id`."""
 
+    def replace_order(self, client_id: str, intent: OrderIntent) -> Replacement:
+        """Cancel an order and place `intent` in one request, stopping when the cancel fails.
+
+        Raises `Refused` when nothing was done and the old order is as it was.
+        """
+
     def order_status(self, symbol: Symbol, client_id: str) -> OrderReport | None:
         """Give the present state and all fills of an order, None when the exchange knows no such order."""
 
     def cancel_order(self, symbol: Symbol, client_id: str) -> OrderReport | None:
         """Cancel an order (and the other leg of its list); None when there is no such open order."""
 
+
+class AccountReads(Protocol):
+    """What the exchange says exists. Raises `Transient` when it cannot be read."""
+
+    def balances(self) -> Mapping[str, Balance]:
+        """Give all non-zero balances by asset."""
+
     def open_orders(self) -> Sequence[OrderReport]:
-        """Give all open orders of the account."""
+        """Give all open orders of the account, those of other programs included."""
+
+    def trades(self, symbol: Symbol, since: datetime) -> Sequence[Fill]:
+        """Give all trades of the account in a symbol from an instant on, oldest first; client ids may be empty."""
+
+
+class Exchange(OrderDoor, AccountReads, Protocol):
+    """The whole exchange as the trader sees it."""
 
 
 class OpportunitySource(Protocol):

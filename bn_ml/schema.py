@@ -187,6 +187,19 @@ _VENUE = (
     "CREATE TABLE venue_meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
 )
 
+_OWNERS_AND_TRAILS = (
+    "ALTER TABLE control ADD COLUMN owner INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE intents ADD COLUMN trailing_bp INTEGER NOT NULL DEFAULT 0 CHECK (trailing_bp BETWEEN 0 AND 10000)",
+    "ALTER TABLE intents ADD COLUMN replaces TEXT NOT NULL DEFAULT ''",
+    "DROP TRIGGER intents_fixed",
+    """CREATE TRIGGER intents_fixed BEFORE UPDATE OF seq, client_id, symbol, side, type, qty, limit_px, stop_px,
+    purpose, position_id, epoch, request_ts, deadline_ts, reserved_quote, reserved_base, time_in_force, list_id,
+    tranche, note, reference_px, created_ms, trailing_bp, replaces ON intents
+    BEGIN SELECT RAISE(ABORT, 'what an intent asked for never changes'); END""",
+    """CREATE TABLE foreign_balances(id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, asset TEXT NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount <> 0 AND abs(amount) <= 4611686018427387904), note TEXT NOT NULL) STRICT""",
+)
+
 MIGRATIONS = (
     Migration(
         1,
@@ -200,4 +213,5 @@ MIGRATIONS = (
             *_append_only("journal"),
         ),
     ),
+    Migration(2, (*_OWNERS_AND_TRAILS, *_append_only("foreign_balances"))),
 )

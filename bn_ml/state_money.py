@@ -41,17 +41,19 @@ class ControlBook:
     def change(self, state: ControlState, reason: str, set_by: str, at: datetime) -> Control:
         """Commit a state under the next epoch."""
         with self._session.transaction():
-            return self._append(Control(self.current().epoch + 1, state, reason, at, set_by), at)
+            last = self.current()
+            return self._append(Control(last.epoch + 1, state, reason, at, set_by, last.owner), at)
 
     def start(self, at: datetime, set_by: str) -> Control:
-        """Commit the present state under the next epoch, so that an older process can place no order."""
+        """Commit the present state under the next epoch, which owns the book: an older process can place no order."""
         with self._session.transaction():
             last = self.current()
             if last.epoch == 0:
-                return self._append(Control(1, ControlState.NORMAL, "first start", at, set_by), at)
+                return self._append(Control(1, ControlState.NORMAL, "first start", at, set_by, owner=1), at)
             # Who tightened decides who may loosen, so a restart must not sign for it.
             signed = set_by if last.state is ControlState.NORMAL else last.set_by
-            return self._append(Control(last.epoch + 1, last.state, last.reason, last.since, signed), at)
+            epoch = last.epoch + 1
+            return self._append(Control(epoch, last.state, last.reason, last.since, signed, owner=epoch), at)
 
     def next_client_id(self, prefix: str, identity: str) -> str:
         """Give an id never given before for this identity of the book."""
@@ -70,8 +72,12 @@ class ControlBook:
 
     def _append(self, control: Control, at: datetime) -> Control:
         require_utc(at)
-        values = (control.epoch, control.state.value, control.reason, to_ms(control.since), control.set_by, to_ms(at))
-        self._session.execute("INSERT INTO control VALUES (?, ?, ?, ?, ?, ?)", values)
+        since = to_ms(control.since)
+        values = (control.epoch, control.state.value, control.reason, since, control.set_by, to_ms(at), control.owner)
+        self._session.execute(
+            "INSERT INTO control(epoch, state, reason, since_ms, set_by, at_ms, owner) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            values,
+        )
         return self.current()
 
 
@@ -83,18 +89,21 @@ class IntentBook:
         self._session = session
         self._control = control
 
-    def add(self, intent: OrderIntent, epoch: int) -> None:
-        """Write an intent as SENT; raises `StateError` when the epoch is old or the control state forbids it."""
+    def add(self, intent: OrderIntent, owner: int) -> None:
+        """Write an intent as SENT; raises `StateError` when the book has another owner or its state forbids it."""
         with self._session.transaction():
             control = self._control.current()
-            if control.epoch != epoch:
-                raise StateError(f"{intent.client_id}: epoch {epoch} is over, the present one is {control.epoch}")
+            if control.owner != owner:
+                raise StateError(
+                    f"{intent.client_id}: epoch {owner} is over, the book is owned by epoch {control.owner} "
+                    f"({control.set_by})"
+                )
             if not permits(control.state, intent.purpose):
                 raise StateError(
                     f"{intent.client_id}: {intent.purpose.value} refused, control state is {control.state.value} "
                     f"({control.reason})"
                 )
-            values = _intent_values(intent, epoch)
+            values = _intent_values(intent, control.epoch)
             names, marks = ", ".join(values), ", ".join("?" * len(values))
             self._session.execute(f"INSERT INTO intents({names}) VALUES ({marks})", tuple(values.values()))
 
@@ -291,4 +300,6 @@ def _intent_values(intent: OrderIntent, epoch: int) -> dict[str, Parameter]:
         "note": intent.reason,
         "reference_px": None if intent.reference_price is None else str(intent.reference_price),
         "created_ms": created,
+        "trailing_bp": intent.trailing_bp,
+        "replaces": intent.replaces,
     }

@@ -31,7 +31,8 @@ class LedgerEntry:
 
 def control_of(row: sqlite3.Row) -> Control:
     """Give the control state of a row of `control`."""
-    return Control(row["epoch"], ControlState(row["state"]), row["reason"], from_ms(row["since_ms"]), row["set_by"])
+    state, since = ControlState(row["state"]), from_ms(row["since_ms"])
+    return Control(row["epoch"], state, row["reason"], since, row["set_by"], row["owner"])
 
 
 def entries_of(fill: Fill) -> Iterator[LedgerEntry]:
@@ -95,6 +96,8 @@ def intent_record(row: sqlite3.Row) -> IntentRecord:
         reason=row["note"],
         reference_price=None if row["reference_px"] is None else Decimal(row["reference_px"]),
         reserved_quote=from_units(row["reserved_quote"]),
+        trailing_bp=row["trailing_bp"],
+        replaces=row["replaces"],
     )
     return IntentRecord(
         intent=intent,

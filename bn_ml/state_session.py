@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bn_ml.crash_points import crash_point
 from bn_ml.database import BUSY_TIMEOUT_MS, Parameter, naming
 from bn_ml.errors import StateError
 from bn_ml.schema import Migration, checked_version, migrate
@@ -74,6 +75,7 @@ class Session:
             yield
             if self._failure is not None:
                 raise StateError(f"{self.path}: transaction given up because a part of it failed: {self._failure}")
+            crash_point("commit.before")
             self.execute("COMMIT")
         except BaseException:
             self._after_commit.clear()
@@ -81,6 +83,7 @@ class Session:
             raise
         finally:
             self._depth = 0
+        crash_point("commit.after")
         self._tell()
 
     def on_commit(self, callback: Callable[[], None]) -> None:

@@ -78,9 +78,9 @@ class StateStore:
         """Leave out ids that a newer copy of this book may have given; for use after a backup was restored."""
         self._control.advance(count)
 
-    def add_intent(self, intent: OrderIntent, epoch: int) -> None:
-        """Write an intent as SENT; refuses an old epoch and what the control state forbids."""
-        self._intents.add(intent, epoch)
+    def add_intent(self, intent: OrderIntent, owner: int) -> None:
+        """Write an intent as SENT; refuses a process whose epoch is over and what the control state forbids."""
+        self._intents.add(intent, owner)
 
     def update_intent(
         self, client_id: str, state: IntentState, *, exchange_id: str = "", reason: str = "", at: datetime

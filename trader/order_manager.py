@@ -10,6 +10,8 @@ import logging
 from datetime import datetime, timedelta
 
 from bn_ml.control import permits
+from bn_ml.crash_points import crash_point
+from bn_ml.domain.account import Control
 from bn_ml.domain.events import OrderFinished, OrderOutcomeUnknown, OrderRejected, OrderSent
 from bn_ml.domain.market import Symbol
 from bn_ml.domain.orders import IntentRecord, IntentState, OrderIntent, OrderReport, OrderStatus
@@ -43,24 +45,34 @@ class OrderManager:
         receive_window = timedelta(milliseconds=desk.settings.exchange.recv_window_ms)
         self._acceptance = receive_window + ACCEPTANCE_SLACK
         self.refusals_in_row = 0
+        self._owner = self._store.control().owner
         self._open = {record.intent.client_id: record for record in self._store.open_intents()}
 
+    def own(self, control: Control) -> None:
+        """Write orders as the owner of the book from here on; a later start by anybody ends that."""
+        self._owner = control.owner
+
     def commit(self, *intents: OrderIntent) -> None:
-        """Write intents, with the control state checked in the same transaction; raises `Refused` if not allowed."""
+        """Write intents, with the control state checked in the same transaction.
+
+        Raises `Refused` if the state forbids them and `StateError` once another process owns the book.
+        """
         with self._store.transaction():
             control = self._store.control()
             for intent in intents:
                 if not permits(control.state, intent.purpose):
                     raise Refused(f"{intent.purpose.value} under {control.state.value} ({control.reason})")
-                self._store.add_intent(intent, control.epoch)
+                self._store.add_intent(intent, self._owner)
                 self._journal.emit(_sent(intent))
         for intent in intents:
             self._record(intent.client_id)
 
     def send(self, intent: OrderIntent) -> IntentRecord:
         """Send an order whose intent is on disk; the record tells what is known of it afterwards."""
+        crash_point("order.sending")
         try:
             report = self._exchange.create_order(intent)
+            crash_point("order.answered")
         except Refused as error:
             self._refuse(intent, error)
         except (OutcomeUnknown, Transient) as error:
@@ -72,8 +84,10 @@ class OrderManager:
 
     def send_oco(self, target: OrderIntent, stop: OrderIntent) -> tuple[IntentRecord, IntentRecord]:
         """Send a target and a stop of which one cancels the other; both intents are on disk."""
+        crash_point("oco.sending")
         try:
             reports = self._exchange.create_oco(target, stop)
+            crash_point("oco.answered")
         except Refused as error:
             self._refuse(target, error)
             self._refuse(stop, error)
@@ -88,11 +102,36 @@ class OrderManager:
                 self.book(report)
         return self._record(target.client_id), self._record(stop.client_id)
 
+    def replace(self, old: IntentRecord, intent: OrderIntent) -> IntentRecord:
+        """Cancel an order and place another in one request; the intent is on disk and names the order it replaces.
+
+        The record tells what is known of the new order; a refused one may have ended the old order or left it.
+        """
+        crash_point("replace.sending")
+        try:
+            done = self._exchange.replace_order(old.intent.client_id, intent)
+            crash_point("replace.answered")
+        except Refused as error:
+            self._refuse(intent, error)
+            self._look_up(old)
+        except (OutcomeUnknown, Transient) as error:
+            self._mark_unknown(intent, str(error))
+        else:
+            self.refusals_in_row = 0
+            self.book(done.canceled)
+            if done.placed is None:
+                self._refuse(intent, Refused(done.refusal, done.code))
+            else:
+                self.book(done.placed)
+        return self._record(intent.client_id)
+
     def cancel(self, record: IntentRecord) -> IntentRecord:
         """Ask for a cancel and read back what it left; an unclear answer leaves the intent open."""
         client_id, symbol = record.intent.client_id, record.intent.symbol
+        crash_point("cancel.sending")
         try:
             report = self._exchange.cancel_order(symbol, client_id)
+            crash_point("cancel.answered")
             if report is None:
                 report = self._exchange.order_status(symbol, client_id)
         except (Refused, OutcomeUnknown, Transient) as error:
@@ -167,10 +206,14 @@ class OrderManager:
         list_id = record.intent.list_id
         for other in self.open_intents() if list_id else ():
             if other.intent.list_id == list_id and other.intent.client_id != record.intent.client_id:
-                try:
-                    self.resolve(other)
-                except Transient as error:
-                    log.warning("other leg unclear client_id=%s error=%s", other.intent.client_id, error)
+                self._look_up(other)
+
+    def _look_up(self, record: IntentRecord) -> None:
+        """Resolve an order if the exchange answers; otherwise the next refresh does."""
+        try:
+            self.resolve(record)
+        except Transient as error:
+            log.warning("order unclear client_id=%s error=%s", record.intent.client_id, error)
 
     def _refuse(self, intent: OrderIntent, error: Refused) -> None:
         self.refusals_in_row += 1

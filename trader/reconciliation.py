@@ -42,6 +42,7 @@ class Reconciler:
         """Begin a new epoch, resolve every unfinished order, compare, and protect what is held."""
         now = self._desk.clock.now()
         control = self._desk.store.start_epoch(now, "start")
+        self._orders.own(control)
         self._desk.journal.emit(ControlChanged(now, control.state.value, control.reason, control.set_by, control.epoch))
         self._orders.refresh()
         self.check()

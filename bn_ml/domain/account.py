@@ -21,13 +21,17 @@ class ControlState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """The committed control state; `epoch` grows with every start and every change."""
+    """The committed control state; `epoch` grows with every start and every change.
+
+    `owner` is the epoch of the start that owns the book: only its process may write orders.
+    """
 
     epoch: int
     state: ControlState
     reason: str
     since: datetime
     set_by: str
+    owner: int = 0
 
 
 @dataclass(frozen=True, slots=True)

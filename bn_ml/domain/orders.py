@@ -69,7 +69,9 @@ class OrderIntent:
     """What we mean to send, committed before it is sent, and sent at most once.
 
     `list_id` joins the two legs of an OCO. `reason` is the exit reason or entry note shown to users. `reserved_quote`
-    is what a buy may spend at most, fees included.
+    is what a buy may spend at most, fees included. `trailing_bp` lets the venue itself trail a stop by so many basis
+    points of the best price. `replaces` names the order that is cancelled in the same request. `created_at` is the
+    venue's time: requests are stamped with it.
     """
 
     client_id: str
@@ -88,6 +90,8 @@ class OrderIntent:
     reason: str = ""
     reference_price: Decimal | None = None
     reserved_quote: Decimal = ZERO
+    trailing_bp: int = 0
+    replaces: str = ""
 
     def __post_init__(self) -> None:
         """Refuse an order without a positive quantity."""
@@ -149,6 +153,16 @@ class OrderReport:
     exchange_id: str
     fills: tuple[Fill, ...] = ()
     list_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What a cancel-replace did: the order it ended and the new one, None when that was refused after the cancel."""
+
+    canceled: OrderReport
+    placed: OrderReport | None
+    refusal: str = ""
+    code: int = 0
 
 
 @dataclass(frozen=True, slots=True)

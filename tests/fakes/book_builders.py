@@ -67,7 +67,7 @@ def a_story(store: StateStore) -> None:
     store.bind_book("paper", "main", AT)
     store.deposit("USDC", Decimal(20000), AT, "opening")
     client_id = store.next_client_id()
-    store.add_intent(an_intent(client_id), store.control().epoch)
+    store.add_intent(an_intent(client_id), store.control().owner)
     with store.transaction():
         store.add_fill(a_fill(client_id=client_id))
         store.update_intent(client_id, IntentState.FILLED, at=LATER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from bn_ml.domain.account import Balance
 from bn_ml.domain.market import Symbol
-from bn_ml.domain.orders import OrderIntent, OrderReport
+from bn_ml.domain.orders import Fill, OrderIntent, OrderReport, Replacement
 from bn_ml.errors import OutcomeUnknown, Refused, Transient
 from bn_ml.ports import Exchange
 from bn_ml.state_store import StateStore
@@ -36,7 +37,7 @@ class Fault(Enum):
     KILL_AFTER = "killed after the call"
 
 
-WRITES = {"create_order", "create_oco", "cancel_order"}
+WRITES = {"create_order", "create_oco", "replace_order", "cancel_order"}
 Hook = Callable[[str, tuple[str, ...]], None]
 
 
@@ -129,8 +130,14 @@ class FaultyExchange:
     def cancel_order(self, symbol: Symbol, client_id: str) -> OrderReport | None:
         return self._write("cancel_order", (client_id,), lambda: self._real.cancel_order(symbol, client_id))
 
+    def replace_order(self, client_id: str, intent: OrderIntent) -> Replacement:
+        return self._write("replace_order", (intent.client_id,), lambda: self._real.replace_order(client_id, intent))
+
     def open_orders(self) -> Sequence[OrderReport]:
         return self._read("open_orders", (), self._real.open_orders)
+
+    def trades(self, symbol: Symbol, since: datetime) -> Sequence[Fill]:
+        return self._read("trades", (), lambda: self._real.trades(symbol, since))
 
     def _write(self, method: str, client_ids: tuple[str, ...], call: Callable[[], T]) -> T:
         fault = self._enter(method, client_ids)

@@ -113,7 +113,7 @@ def test_a_live_book_with_something_open_stays_in_place(path: Path, what: str) -
     if what == "position":
         store.save_position(a_position())
     else:
-        store.add_intent(an_intent("bnml-1"), store.control().epoch)
+        store.add_intent(an_intent("bnml-1"), store.control().owner)
     store.close()
     with pytest.raises(StateError, match="live book of main has open positions"):
         switch_book(path, "paper", "main", AT)

@@ -141,11 +141,18 @@ class TestReconciliation:
 
     def test_a_process_of_an_older_epoch_can_write_no_order(self, world: MoneyWorld) -> None:
         world.buy(AAA)
-        epoch = world.bot.store.control().epoch
         world.bot.store.start_epoch(world.clock.now(), "another process")
         intent = world.live(Purpose.STOP)[0].intent
-        with pytest.raises(StateError, match="epoch"):
-            world.bot.store.add_intent(intent, epoch)
+        with pytest.raises(StateError, match="owned by epoch"):
+            world.bot.orders.commit(intent)
+
+    def test_a_halt_by_another_process_leaves_the_book_to_its_owner(self, world: MoneyWorld) -> None:
+        world.buy(AAA)
+        owner = world.bot.store.control().owner
+        halted = world.bot.store.set_control(ControlState.HALTED, "kill_switch", "operator", world.clock.now())
+        assert (halted.owner, halted.epoch > owner) == (owner, True)
+        world.look()
+        assert world.bot.positions.open_positions() == ()
 
     def test_a_fill_made_while_the_bot_was_dead_is_booked_and_the_rest_protected(self, world: MoneyWorld) -> None:
         world.buy(AAA)

@@ -84,19 +84,19 @@ def test_a_newer_database_is_refused(store: StateStore, path: Path) -> None:
 def test_an_older_database_is_copied_before_it_is_migrated(store: StateStore, path: Path) -> None:
     a_story(store)
     store.close()
-    longer = (*MIGRATIONS, Migration(2, ("CREATE TABLE later(x INTEGER) STRICT",)))
+    longer = (*MIGRATIONS, Migration(3, ("CREATE TABLE later(x INTEGER) STRICT",)))
     session = Session(path, longer)
-    assert session.rows("PRAGMA user_version")[0][0] == 2
+    assert session.rows("PRAGMA user_version")[0][0] == 3
     assert session.rows("SELECT count(*) FROM later")[0][0] == 0
     session.close()
-    copy = path.with_name("bn_ml.db.v1.bak")
+    copy = path.with_name("bn_ml.db.v2.bak")
     assert copy.stat().st_mode & 0o777 == 0o600
     assert StateReader(copy).summary().open_positions == 1
 
 
 def test_a_failed_migration_changes_nothing(store: StateStore, path: Path) -> None:
     store.close()
-    broken = (*MIGRATIONS, Migration(2, ("CREATE TABLE later(x INTEGER) STRICT", "CREATE NONSENSE")))
+    broken = (*MIGRATIONS, Migration(3, ("CREATE TABLE later(x INTEGER) STRICT", "CREATE NONSENSE")))
     with pytest.raises(StateError, match="syntax error"):
         Session(path, broken)
     again = StateStore(path)

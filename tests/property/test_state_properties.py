@@ -136,7 +136,7 @@ def _sent(store: StateStore, symbol: Symbol, side: Side) -> OrderIntent:
     purpose = Purpose.ENTRY if side is Side.BUY else Purpose.EXIT
     client_id = store.next_client_id()
     intent = OrderIntent(client_id, symbol, side, OrderType.MARKET, Decimal(1), purpose, "p-1", AT)
-    store.add_intent(intent, store.control().epoch)
+    store.add_intent(intent, store.control().owner)
     return intent
 
 

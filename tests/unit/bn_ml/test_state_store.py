@@ -93,10 +93,10 @@ def test_control_decides_which_purposes_may_be_sent(store: StateStore, state: Co
         ControlState.HALTED: {Purpose.EXIT},
     }[state]
     if purpose in allowed:
-        store.add_intent(an_intent(purpose=purpose), control.epoch)
+        store.add_intent(an_intent(purpose=purpose), control.owner)
     else:
         with pytest.raises(StateError, match="refused"):
-            store.add_intent(an_intent(purpose=purpose), control.epoch)
+            store.add_intent(an_intent(purpose=purpose), control.owner)
     assert (store.intent("bnml-1") is not None) == (purpose in allowed)
 
 
