@@ -55,7 +55,8 @@ def replay(config: str) -> Figures:
     import threading
 
     from bn_ml.config import load_settings
-    from scripts.wiring import Extras, open_bot, open_world
+    from scripts.wiring import Extras, open_bot
+    from scripts.worlds import open_world
 
     settings = load_settings(Path(config)).settings
     started = time.process_time()

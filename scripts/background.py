@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from datetime import date, datetime
 
 from bn_ml.domain.events import BundleAdopted, BundleRefused, Event
+from bn_ml.domain.market import iso
+from bn_ml.ports import Clock
 from bn_ml.settings_ops import RetentionSettings
 from bn_ml.state_store import StateStore
 from ml_engine.predictor import MLEnsemblePredictor
@@ -14,6 +17,9 @@ from scripts.model_records import ModelRecords
 from trader.entry_plan import forget_plans
 
 log = logging.getLogger(__name__)
+
+LOOP_BEAT = "loop_beat"
+BEAT_EVERY_S = 2.0
 
 
 class BundleAdoption:
@@ -43,6 +49,24 @@ class BundleAdoption:
                 events.append(BundleRefused(now, symbol, outcome))
                 log.warning("bundle refused symbol=%s reason=%s", symbol, outcome)
         return tuple(events)
+
+
+class LoopBeat:
+    """Keeps, for other processes, when the loop was last seen alive and at which step; written every 2 s at most."""
+
+    def __init__(self, store: StateStore, clock: Clock) -> None:
+        """Write into `store` by the clock's time."""
+        self._store = store
+        self._clock = clock
+        self._written_at = float("-inf")
+
+    def __call__(self, step: str) -> None:
+        """Take note that the loop is at a step."""
+        now = self._clock.monotonic()
+        if now - self._written_at >= BEAT_EVERY_S:
+            self._written_at = now
+            at = self._clock.now()
+            self._store.put(LOOP_BEAT, {"pid": os.getpid(), "at": iso(at), "step": step}, at)
 
 
 class Retention:

@@ -13,14 +13,14 @@ from bn_ml.domain.orders import Fill
 from bn_ml.errors import ModelError
 from bn_ml.state_reader import StateReader
 from scripts.market_basket import basket
-from scripts.wiring import PaperBot
+from scripts.wiring import TradingBot
 
 RULE = "=" * 100
 ALL = 10_000_000
 NAMED = 8
 
 
-def banner(bot: PaperBot, loaded: LoadedSettings) -> str:
+def banner(bot: TradingBot, loaded: LoadedSettings) -> str:
     """Give the opening words: mode, data, capital, which symbols can be traded and why not the others."""
     settings, now = bot.settings, bot.world.clock.now()
     lines = [
@@ -39,7 +39,7 @@ def banner(bot: PaperBot, loaded: LoadedSettings) -> str:
     return "\n".join(lines)
 
 
-def summary(bot: PaperBot) -> tuple[dict[str, object], str]:
+def summary(bot: TradingBot) -> tuple[dict[str, object], str]:
     """Give the closing figures, and as text: trades, costs, equity, refusals by gate."""
     account = bot.engine.account()
     statistics = account.statistics
@@ -91,7 +91,7 @@ def fee_in_quote(fill: Fill) -> Decimal:
     return fill.fee if fill.fee_asset == fill.symbol.quote else ZERO
 
 
-def _tempo(bot: PaperBot) -> list[str]:
+def _tempo(bot: TradingBot) -> list[str]:
     if bot.world.is_replay:
         return [f"replay until {iso(bot.world.ends_at or bot.world.clock.now())}, as fast as it goes"]
     if bot.world.source.name.startswith("binance"):
@@ -99,11 +99,11 @@ def _tempo(bot: PaperBot) -> list[str]:
     return [f"!! market time runs {bot.settings.data.synthetic_speed:g} times faster than the clock on the wall"]
 
 
-def _capital(bot: PaperBot) -> Decimal:
+def _capital(bot: TradingBot) -> Decimal:
     return bot.store.ledger_balances().get(bot.settings.base_quote, ZERO)
 
 
-def _symbol_lines(bot: PaperBot, now: datetime) -> list[str]:
+def _symbol_lines(bot: TradingBot, now: datetime) -> list[str]:
     good, held = [], dict[str, list[str]]()
     gated = bot.settings.model.ensemble.skill_gate
     listed = bot.world.source.markets()
@@ -121,7 +121,7 @@ def _symbol_lines(bot: PaperBot, now: datetime) -> list[str]:
     ]
 
 
-def _basket_lines(bot: PaperBot, now: datetime) -> list[str]:
+def _basket_lines(bot: TradingBot, now: datetime) -> list[str]:
     """Warn of bundles that learnt the market columns from other symbols than those they are computed from here."""
     present = set(map(str, basket(bot.settings, bot.world.source.markets())))
     strange = []
@@ -136,7 +136,7 @@ def _basket_lines(bot: PaperBot, now: datetime) -> list[str]:
     return [f"{told}: {_named(strange)}"] if strange else []
 
 
-def _verdict(bot: PaperBot, symbol: Symbol, now: datetime) -> tuple[str, bool]:
+def _verdict(bot: TradingBot, symbol: Symbol, now: datetime) -> tuple[str, bool]:
     """Give what the bundle of a symbol says of itself and whether that lets it trade."""
     try:
         metadata = bot.predictor.bundle_at(symbol, now).metadata

@@ -23,7 +23,8 @@ from scripts import cli
 from scripts.bot_banner import banner, summary
 from scripts.replay_progress import ReplayProgress
 from scripts.training_worker import TrainingWorker
-from scripts.wiring import Extras, PaperBot, World, open_bot, open_world
+from scripts.wiring import Extras, TradingBot, open_bot
+from scripts.worlds import World, open_world
 
 log = logging.getLogger(__name__)
 
@@ -111,12 +112,12 @@ class _Stopper:
         return self._stop.is_set() or (ends_at is not None and self._world.clock.now() >= ends_at)
 
 
-def _say_summary(bot: PaperBot, *, as_json: bool) -> None:
+def _say_summary(bot: TradingBot, *, as_json: bool) -> None:
     figures, text = summary(bot)
     cli.show(figures, as_json=as_json, text=text)
 
 
-def _exit_code(bot: PaperBot) -> int:
+def _exit_code(bot: TradingBot) -> int:
     halted = bot.store.control().state is ControlState.HALTED
     return cli.TRADING_HALTED if halted and not bot.world.is_replay else cli.DONE
 

@@ -7,7 +7,7 @@ from typing import TextIO
 from bn_ml.clock import SystemClock
 from bn_ml.domain.market import to_ms
 from bn_ml.settings import Settings
-from scripts.wiring import World
+from scripts.worlds import World
 from trader.cycle_report import CycleReport
 
 WIDTH = 30

@@ -23,7 +23,8 @@ from ml_engine.training_progress import (
     TrainingFinished,
     TrainingProgress,
 )
-from scripts.wiring import PaperBot, World
+from scripts.wiring import TradingBot
+from scripts.worlds import World
 
 log = logging.getLogger(__name__)
 
@@ -78,13 +79,13 @@ class TrainingWorker:
         self._config = config
         self._enabled = enabled
         self._supervisor = supervisor or TrainingSupervisor(nice=settings.model.retraining.nice)
-        self._bot: PaperBot | None = None
+        self._bot: TradingBot | None = None
         self._status = TrainingStatus()
         self._written: TrainingStatus | None = None
         self._next_look: datetime | None = None
         self._tried: dict[Symbol, datetime] = {}
 
-    def attach(self, bot: PaperBot) -> None:
+    def attach(self, bot: TradingBot) -> None:
         """Name the bot whose book keeps the status; a run that book still calls running died with its bot."""
         self._bot = bot
         content = bot.store.get("training_status")

@@ -8,18 +8,22 @@ from datetime import datetime
 from bn_ml.domain.market import Symbol
 from bn_ml.settings import Settings
 from data_manager.source import DataSource, RemoteVenue
+from scripts.accounts import Account
 
 log = logging.getLogger(__name__)
 
 
-def clock_offset_s(source: DataSource) -> float:
-    """Give the venue's clock minus ours; 0 where both are the same clock."""
-    return source.offset_ms / 1000 if isinstance(source, RemoteVenue) else 0.0
+def clock_offset_s(source: DataSource, account: Account) -> float | None:
+    """Give the greater offset of the venue's clock against ours, None while the account's is unknown."""
+    of_account = account.clock_offset_s()
+    of_source = source.offset_ms / 1000 if isinstance(source, RemoteVenue) else 0.0
+    return None if of_account is None else max(of_account, of_source, key=abs)
 
 
-def banned_until(source: DataSource) -> datetime | None:
+def banned_until(source: DataSource, account: Account) -> datetime | None:
     """Give the end of the venue's last ban, None when it never asked to stay away."""
-    return source.banned_until if isinstance(source, RemoteVenue) else None
+    ends = (account.banned_until(), source.banned_until if isinstance(source, RemoteVenue) else None)
+    return max((end for end in ends if end is not None), default=None)
 
 
 def say_without_benchmark(settings: Settings, source: DataSource) -> None:

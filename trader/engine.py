@@ -31,6 +31,9 @@ Stop = Callable[[], bool]
 ENGINE = "engine"
 MANAGE = "manage"
 RECOVERY_PAUSE = timedelta(seconds=5)
+GLANCE_EVERY = timedelta(seconds=1)
+"""How often the wait between looks asks whether an operator has halted the bot or something needs a look at once."""
+
 PASSING_CAUSES = frozenset({"stale_prices", "api_ban", "clock", "disk"})
 CycleWatcher = Callable[[CycleReport], None]
 
@@ -39,7 +42,8 @@ CycleWatcher = Callable[[CycleReport], None]
 class EngineParts:
     """What the loop joins together. `watchers` see every finished cycle; one that fails never disturbs the loop.
 
-    `clock_offset_s` tells the venue's clock minus ours, None while unknown; `banned_until` the end of the venue's ban.
+    `clock_offset_s` tells the venue's clock minus ours, None while unknown; `banned_until` the end of the venue's ban;
+    `beat` is told, at least once a second while the loop waits, which step the loop is at.
     """
 
     scanner: OpportunitySource
@@ -54,6 +58,7 @@ class EngineParts:
     data_source: str = ""
     clock_offset_s: Callable[[], float | None] = lambda: 0.0
     banned_until: Callable[[], datetime | None] = lambda: None
+    beat: Callable[[str], None] = lambda step: None
 
 
 class TradingEngine:
@@ -69,6 +74,7 @@ class TradingEngine:
         self._priced_at = EPOCH
         self._sell_signals: frozenset[Symbol] = frozenset()
         self._tally = CycleTally()
+        self._halt_seen = 0
 
     def run(self, stop: Stop, max_cycles: int | None = None) -> None:
         """Recover, then run cycles, with a look at what is held in between, until `stop()` or `max_cycles`."""
@@ -88,6 +94,7 @@ class TradingEngine:
     def run_cycle(self) -> CycleReport:
         """Run one cycle; an unexpected error ends it without further entries and is recorded."""
         self._cycle += 1
+        self._parts.beat("cycle")
         self._tally = CycleTally()
         closed_before = self._parts.keeper.counts
         self._desk.journal.emit(CycleStarted(self._desk.clock.now(), self._cycle))
@@ -114,6 +121,7 @@ class TradingEngine:
     def _recover(self) -> None:
         """Reconcile before anything else, as often as it takes until the exchange answers."""
         while not self._stop():
+            self._parts.beat("recover")
             try:
                 self._parts.reconciler.start()
             except Transient as error:
@@ -123,19 +131,34 @@ class TradingEngine:
                 return
 
     def _wait(self, next_scan: datetime, look_every: timedelta) -> None:
+        """Sleep until the next scan, looking at what is held in between and at once where something is urgent."""
         clock = self._desk.clock
+        look_at = clock.now() + look_every
         while not self._stop() and clock.now() < next_scan:
-            clock.sleep_until(min(next_scan, clock.now() + look_every))
-            if clock.now() < next_scan and not self._stop() and self._has_business():
-                self._look()
+            self._parts.beat("wait")
+            clock.sleep_until(min(next_scan, look_at, clock.now() + GLANCE_EVERY))
+            now = clock.now()
+            if now < next_scan and not self._stop() and (now >= look_at or self._is_urgent()):
+                look_at = now + look_every
+                if self._has_business():
+                    self._look()
 
     def _has_business(self) -> bool:
         return bool(self._parts.positions.open_positions() or self._parts.orders.open_intents())
 
+    def _is_urgent(self) -> bool:
+        """Whether an order is unaccounted for, a position is without its stop, or somebody has just halted the bot."""
+        control = self._desk.store.control()
+        halted = control.state is ControlState.HALTED and control.epoch != self._halt_seen
+        self._halt_seen = control.epoch
+        return halted or bool(self._parts.orders.unknown_symbols()) or self._parts.exits.is_uncovered()
+
     def _look(self) -> None:
+        self._parts.beat("look")
         try:
             with self._stage("look"):
                 self._parts.exits.run(self._sell_signals)
+                self._parts.reconciler.check_if_due()
         except StateError:
             raise
         except Exception as error:

@@ -65,6 +65,12 @@ class ExitPass:
         held = [item for item in self._positions.open_positions() if now - item.opened_at > STOP_GRACE]
         return tuple(item.symbol for item in held if not is_covered(item, self._orders.open_of(item.position_id)))
 
+    def is_uncovered(self) -> bool:
+        """Tell whether any position stands without a resting stop that could be placed now."""
+        held = self._positions.open_positions()
+        waiting = (item for item in held if item.close_blocked_reason is None)
+        return any(not is_covered(item, self._orders.open_of(item.position_id)) for item in waiting)
+
     def _cancel_late_entries(self, now: datetime) -> None:
         """End resting entries that are late, or have bought a part (it needs its stop now), or are halted."""
         limit = timedelta(seconds=self._desk.settings.exchange.orders.limit_timeout_sec)

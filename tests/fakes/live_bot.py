@@ -19,7 +19,8 @@ from data_manager.feed_checks import FeatureRow
 from data_manager.sources.binance import BinanceSource
 from ml_engine.predictor import MLEnsemblePredictor
 from scripts import wiring
-from scripts.wiring import Extras, PaperBot, World, open_bot
+from scripts.wiring import Extras, TradingBot, open_bot
+from scripts.worlds import World
 from tests.fakes.live_market import LiveMarket
 from trader.cycle_report import CycleReport
 
@@ -60,7 +61,7 @@ class WishingPredictor(MLEnsemblePredictor):
 class LiveBot:
     """A running bot, stepped by hand: its clock passes only while something sleeps."""
 
-    def __init__(self, bot: PaperBot, market: LiveMarket) -> None:
+    def __init__(self, bot: TradingBot, market: LiveMarket) -> None:
         self.bot = bot
         self.market = market
         self.clock = bot.world.clock

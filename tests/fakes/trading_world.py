@@ -23,7 +23,8 @@ from ml_engine.bundle import OUTLIER_CENTRE, OUTLIER_MEDIAN, OUTLIER_PRECISION, 
 from ml_engine.bundle_metadata import BundleMetadata
 from ml_engine.bundle_store import BundleStore
 from ml_engine.inference import CompactEnsemble, LinearMap
-from scripts.wiring import Extras, open_bot, open_world
+from scripts.wiring import Extras, open_bot
+from scripts.worlds import open_world
 from tests.fakes.bundle_builders import metadata_fields
 from tests.fakes.feature_market import MONDAY_MS, STEP_MS, walk
 

@@ -23,7 +23,8 @@ from data_manager.source import DataSource
 from data_manager.sources.binance import BinanceSource
 from data_manager.venue_listings import VenueListings
 from scanner.universe import Universe
-from scripts.wiring import Extras, World, open_bot
+from scripts.wiring import Extras, open_bot
+from scripts.worlds import World
 from tests.fakes.bar_builders import START_MS, some_bars
 from tests.fakes.live_bot import BTC, ETH, SOL, live_bot
 from tests.fakes.live_market import Fault, LiveMarket

@@ -15,8 +15,8 @@ from bn_ml.settings import Settings
 from data_manager.data_manager import BinanceDataManager
 from data_manager.feature_engineer import FeatureEngineer
 from data_manager.feature_feed import FeatureFeed, LiveFeatureFeed
-from scripts.wiring import World
 from scripts.wiring import _feed as wiring_feed
+from scripts.worlds import World
 from tests.fakes.feature_market import MONDAY_MS, STEP_MS
 from tests.fakes.trading_world import REPLAYED, WARM, fitted_on, market_bars, run_replay, store_market, trading_settings
 

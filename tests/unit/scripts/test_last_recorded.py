@@ -8,7 +8,7 @@ from pathlib import Path
 from bn_ml.domain.events import CycleStarted
 from bn_ml.journal import Journal
 from bn_ml.state_store import StateStore
-from scripts.wiring import last_recorded
+from scripts.worlds import last_recorded
 from tests.fakes.bar_builders import START
 
 

@@ -22,7 +22,8 @@ from data_manager.sources.replay import ReplaySource
 from ml_engine.retraining import TrainingSupervisor
 from scripts.market_basket import basket
 from scripts.training_worker import TrainingWorker
-from scripts.wiring import Extras, PaperBot, World, open_bot
+from scripts.wiring import Extras, TradingBot, open_bot
+from scripts.worlds import World
 from tests.fakes.bar_builders import START_MS, some_bars
 
 STORED = ("AAA", "BTC", "CCC", "DDD", "EEE", "FFF")
@@ -41,7 +42,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def bot_on(history: Path, folder: Path, *, discovery: object = None, **universe: object) -> Iterator[PaperBot]:
+def bot_on(history: Path, folder: Path, *, discovery: object = None, **universe: object) -> Iterator[TradingBot]:
     found = {"enabled": True, "min_24h_volume_usdt": 1, "min_listing_days": 0, **(discovery or {})}  # type: ignore[dict-item]
     settings = Settings.from_mapping(
         {
@@ -63,7 +64,7 @@ def bot_on(history: Path, folder: Path, *, discovery: object = None, **universe:
 class Queue:
     """A worker whose trainer only says which symbols it was given."""
 
-    def __init__(self, bot: PaperBot, caplog: pytest.LogCaptureFixture) -> None:
+    def __init__(self, bot: TradingBot, caplog: pytest.LogCaptureFixture) -> None:
         command = [sys.executable, "-c", "import sys; print(sys.argv[1:])"]
         self.worker = TrainingWorker(
             bot.settings, bot.world, config=None, enabled=True, supervisor=TrainingSupervisor(command=command)

@@ -22,7 +22,8 @@ from data_manager.sources.replay import ReplaySource
 from ml_engine.retraining import TrainingSupervisor
 from ml_engine.training_progress import Message, SymbolOutcome, TrainingFinished, TrainingProgress, encode
 from scripts.training_worker import TrainingWorker
-from scripts.wiring import Extras, PaperBot, World, open_bot
+from scripts.wiring import Extras, TradingBot, open_bot
+from scripts.worlds import World
 from tests.fakes.bar_builders import BTC, START_MS, some_bars
 
 NOW = from_ms(START_MS + 400 * 900_000)
@@ -58,7 +59,7 @@ def world(settings: Settings) -> World:
 
 
 @pytest.fixture
-def bot(settings: Settings, world: World) -> Iterator[PaperBot]:
+def bot(settings: Settings, world: World) -> Iterator[TradingBot]:
     opened = open_bot(settings, world, Extras())
     yield opened
     opened.close()
@@ -70,7 +71,7 @@ def child(*messages: Message, then: str = "") -> TrainingSupervisor:
     return TrainingSupervisor(command=[sys.executable, "-c", f"{program}sys.stdout.flush()\n{then}"])
 
 
-def worker_of(bot: PaperBot, supervisor: TrainingSupervisor, *, enabled: bool = True) -> TrainingWorker:
+def worker_of(bot: TradingBot, supervisor: TrainingSupervisor, *, enabled: bool = True) -> TrainingWorker:
     worker = TrainingWorker(bot.settings, bot.world, config=None, enabled=enabled, supervisor=supervisor)
     worker.attach(bot)
     return worker
@@ -82,13 +83,13 @@ def ended() -> None:
             thread.join(20)
 
 
-def status(bot: PaperBot) -> dict[str, object]:
+def status(bot: TradingBot) -> dict[str, object]:
     kept = bot.store.get("training_status")
     assert isinstance(kept, dict)
     return kept
 
 
-def run_to_end(bot: PaperBot, *messages: Message, then: str = "") -> dict[str, object]:
+def run_to_end(bot: TradingBot, *messages: Message, then: str = "") -> dict[str, object]:
     worker = worker_of(bot, child(*messages, then=then))
     worker.collect(NOW)
     ended()
@@ -96,7 +97,7 @@ def run_to_end(bot: PaperBot, *messages: Message, then: str = "") -> dict[str, o
     return status(bot)
 
 
-def test_a_symbol_without_bundle_is_trained_at_once(bot: PaperBot) -> None:
+def test_a_symbol_without_bundle_is_trained_at_once(bot: TradingBot) -> None:
     worker = worker_of(bot, child(then="threading.Event().wait()"))
     assert worker.collect(NOW) == ()
     kept = status(bot)
@@ -106,7 +107,7 @@ def test_a_symbol_without_bundle_is_trained_at_once(bot: PaperBot) -> None:
     assert kept["started_at"] == "2024-03-08T04:00:00.000Z"
 
 
-def test_the_record_follows_the_training_to_its_end(bot: PaperBot) -> None:
+def test_the_record_follows_the_training_to_its_end(bot: TradingBot) -> None:
     kept = run_to_end(bot, STEP, TRAINED, TrainingFinished("completed", trained=("BTC/USDC",)))
     assert set(kept) == FIELDS
     assert (kept["status"], kept["symbols_trained"], kept["progress_pct"]) == ("completed", 1, 100.0)
@@ -114,25 +115,25 @@ def test_the_record_follows_the_training_to_its_end(bot: PaperBot) -> None:
     assert kept["updated_at"] == "2024-03-08T04:01:00.000Z"
 
 
-def test_a_symbol_that_fails_is_counted_with_its_reason(bot: PaperBot) -> None:
+def test_a_symbol_that_fails_is_counted_with_its_reason(bot: TradingBot) -> None:
     kept = run_to_end(bot, FAILED, TrainingFinished("completed_with_errors", failed=("BTC/USDC",)))
     assert (kept["status"], kept["symbols_errors"]) == ("completed_with_errors", 1)
     assert kept["last_error"] == "BTC/USDC: too few rows"
 
 
-def test_a_symbol_that_is_up_to_date_is_counted(bot: PaperBot) -> None:
+def test_a_symbol_that_is_up_to_date_is_counted(bot: TradingBot) -> None:
     kept = run_to_end(bot, SymbolOutcome("BTC/USDC", "up_to_date"), TrainingFinished("completed"))
     assert (kept["symbols_skipped_up_to_date"], kept["symbols_trained"]) == (1, 0)
 
 
-def test_a_child_that_crashes_is_a_failed_training(bot: PaperBot) -> None:
+def test_a_child_that_crashes_is_a_failed_training(bot: TradingBot) -> None:
     kept = run_to_end(bot, STEP, then="sys.exit('no memory left')")
     assert kept["status"] == "failed"
     assert "no memory left" in str(kept["last_error"])
     assert kept["progress_pct"] == 0.0
 
 
-def test_a_failed_training_is_tried_again_only_after_the_cooldown(bot: PaperBot) -> None:
+def test_a_failed_training_is_tried_again_only_after_the_cooldown(bot: TradingBot) -> None:
     retraining = bot.settings.model.retraining
     cooldown, look = timedelta(hours=retraining.cooldown_hours), timedelta(seconds=retraining.check_interval_sec)
     worker = worker_of(bot, child(then="sys.exit(1)"))
@@ -144,14 +145,14 @@ def test_a_failed_training_is_tried_again_only_after_the_cooldown(bot: PaperBot)
     assert started[0] == started[1] != started[2]
 
 
-def test_the_end_of_the_bot_is_the_end_of_its_training_and_recorded(bot: PaperBot) -> None:
+def test_the_end_of_the_bot_is_the_end_of_its_training_and_recorded(bot: TradingBot) -> None:
     worker = worker_of(bot, child(STEP, then="threading.Event().wait()"))
     worker.collect(NOW)
     worker.stop()
     assert status(bot)["status"] == "stopped"
 
 
-def test_a_run_that_died_with_its_bot_is_not_shown_as_running(bot: PaperBot) -> None:
+def test_a_run_that_died_with_its_bot_is_not_shown_as_running(bot: TradingBot) -> None:
     bot.store.put("training_status", {"status": "running", "phase": "fit", "models_reloaded_at": "x"}, NOW)
     worker = worker_of(bot, child(), enabled=False)
     worker.collect(NOW)
@@ -160,7 +161,7 @@ def test_a_run_that_died_with_its_bot_is_not_shown_as_running(bot: PaperBot) -> 
 
 
 @pytest.mark.parametrize("content", ["nonsense", [1], {"progress_pct": "much"}])
-def test_a_stored_record_nobody_understands_is_forgotten(content: object, bot: PaperBot) -> None:
+def test_a_stored_record_nobody_understands_is_forgotten(content: object, bot: TradingBot) -> None:
     bot.store.put("training_status", content, NOW)
     worker = worker_of(bot, child(), enabled=False)
     worker.emit(BundleAdopted(NOW, BTC, 2))
@@ -168,7 +169,7 @@ def test_a_stored_record_nobody_understands_is_forgotten(content: object, bot: P
     assert status(bot)["status"] == "idle"
 
 
-def test_an_adopted_bundle_is_noted_even_when_the_bot_does_not_train(bot: PaperBot) -> None:
+def test_an_adopted_bundle_is_noted_even_when_the_bot_does_not_train(bot: TradingBot) -> None:
     worker = worker_of(bot, child(), enabled=False)
     worker.emit(BundleAdopted(NOW, Symbol("ETH/USDC"), 3))
     worker.collect(NOW + timedelta(minutes=1))
@@ -177,7 +178,7 @@ def test_an_adopted_bundle_is_noted_even_when_the_bot_does_not_train(bot: PaperB
     assert kept["status"] == "idle"
 
 
-def test_a_bot_that_does_not_train_starts_nothing_and_says_idle(bot: PaperBot, tmp_path: Path) -> None:
+def test_a_bot_that_does_not_train_starts_nothing_and_says_idle(bot: TradingBot, tmp_path: Path) -> None:
     worker = worker_of(bot, child(STEP), enabled=False)
     worker.collect(NOW)
     worker.stop()
@@ -186,7 +187,7 @@ def test_a_bot_that_does_not_train_starts_nothing_and_says_idle(bot: PaperBot, t
     assert json.loads(kept)["status"] == "idle"
 
 
-def test_the_trainer_is_told_symbols_market_and_instant(bot: PaperBot, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_trainer_is_told_symbols_market_and_instant(bot: TradingBot, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "ml_engine.retraining"):
         run_to_end(bot, TrainingFinished("completed"))
     (told,) = (record.getMessage() for record in caplog.records if record.getMessage().startswith("trainer: ["))
@@ -195,7 +196,7 @@ def test_the_trainer_is_told_symbols_market_and_instant(bot: PaperBot, caplog: p
     assert "'--quick'" in told
 
 
-def test_collecting_never_waits_for_the_child(bot: PaperBot) -> None:
+def test_collecting_never_waits_for_the_child(bot: TradingBot) -> None:
     worker = worker_of(bot, child(then="threading.Event().wait()"))
     clock, begun = SystemClock(), SystemClock().monotonic()
     instants: list[datetime] = [NOW + timedelta(seconds=step) for step in range(20)]
