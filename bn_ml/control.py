@@ -14,6 +14,7 @@ from bn_ml.domain.account import ControlState
 from bn_ml.domain.market import iso
 from bn_ml.domain.orders import Purpose
 from bn_ml.errors import LockHeld, StateError
+from bn_ml.processes import born
 
 _PERMITTED = {
     ControlState.NORMAL: frozenset(Purpose),
@@ -35,10 +36,14 @@ def is_tighter(state: ControlState, than: ControlState) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The process that holds, or last held, a lock; `pid` 0 when the file does not say."""
+    """The process that holds, or last held, a lock; `pid` 0 when the file does not say.
+
+    `born` is the system's own mark of when the process began, so that a reused number is told from it; 0 when unknown.
+    """
 
     pid: int
     started: str
+    born: int = 0
 
 
 class ProcessLock:
@@ -65,7 +70,8 @@ class ProcessLock:
                 f"{self.path}: held by process {holder.pid} started {holder.started}; "
                 "stop that bot or use another storage.sqlite_path"
             ) from None
-        _write(descriptor, json.dumps({"pid": os.getpid(), "started": iso(at)}))
+        pid = os.getpid()
+        _write(descriptor, json.dumps({"pid": pid, "started": iso(at), "born": born(pid)}))
         self._descriptor = descriptor
         return self
 
@@ -73,8 +79,8 @@ class ProcessLock:
         """Give the process written in the lock file, whether it still lives or not."""
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
-            return Holder(int(content["pid"]), str(content["started"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            return Holder(int(content["pid"]), str(content["started"]), int(content.get("born", 0)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return Holder(0, "unknown")
 
     def is_held(self) -> bool:

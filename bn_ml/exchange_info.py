@@ -90,7 +90,16 @@ def parse_symbol(record: Record) -> MarketRules:
         min_trailing_delta=int(_number(trailing, "minTrailingBelowDelta", default="10")),
         max_trailing_delta=int(_number(trailing, "maxTrailingBelowDelta", default="2000")),
         trading=record.get("status") == "TRADING" and bool(record.get("isSpotTradingAllowed", True)),
+        stops_allowed=_takes_stops(record),
+        lists_allowed=bool(record.get("ocoAllowed", True)),
+        replace_allowed=bool(record.get("cancelReplaceAllowed", True)),
+        trailing_allowed=bool(record.get("allowTrailingStop", True)),
     )
+
+
+def _takes_stops(record: Record) -> bool:
+    types = record.get("orderTypes")
+    return not isinstance(types, list) or "STOP_LOSS" in types
 
 
 def _filters(record: Record) -> dict[str, Record]:

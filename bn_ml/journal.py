@@ -22,6 +22,7 @@ EXPORTED = (
     ("intents", "seq"),
     ("fills", "id"),
     ("ledger", "id"),
+    ("foreign_balances", "id"),
     ("control", "epoch"),
     ("position_book", "rowid"),
     ("trades", "id"),

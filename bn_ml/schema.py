@@ -198,6 +198,10 @@ _OWNERS_AND_TRAILS = (
     BEGIN SELECT RAISE(ABORT, 'what an intent asked for never changes'); END""",
     """CREATE TABLE foreign_balances(id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, asset TEXT NOT NULL,
     amount INTEGER NOT NULL CHECK (amount <> 0 AND abs(amount) <= 4611686018427387904), note TEXT NOT NULL) STRICT""",
+    "CREATE INDEX fills_at ON fills(at_ms)",
+    "CREATE INDEX intents_created ON intents(created_ms)",
+    "CREATE INDEX intents_resolved ON intents(resolved_ms)",
+    "CREATE INDEX intents_exchange ON intents(symbol, exchange_id) WHERE exchange_id <> ''",
 )
 
 MIGRATIONS = (

@@ -35,7 +35,6 @@ OFFICIAL_HOSTS = frozenset(
 )
 # What happens instead of what a key asks for; a name that ends in a dot or underscore is all keys that begin so.
 IDLE_KEYS: Mapping[str, str] = {
-    "exchange.ws_url": "no stream is opened, quotes are asked for one by one",
     "data.replay_speed": "a replay runs as fast as it can",
     "scanner.ohlcv_limit": "as many bars are fetched as the features need",
     "scanner.workers": "symbols are scanned one after another",
@@ -55,7 +54,6 @@ IDLE_KEYS: Mapping[str, str] = {
     "santrade_intelligence.": "no market mood is computed, entries and sizes are left alone by it",
     "model_sync.": "no bundles are exchanged between machines",
     "risk.circuit_breakers.market_intelligence_": "no market mood is computed, none stops entries",
-    "monitoring.realtime_prices.": "no stream is opened, quotes are asked for one by one",
     "monitoring.alerting.": "no alert is sent, read the log",
     "monitoring.dashboard.": "no dashboard is started",
     "public_api.": "there is no HTTP interface to start",
@@ -66,7 +64,7 @@ IDLE_KEYS: Mapping[str, str] = {
     "backtest.latency_bars": "a replay fills at the first price after the decision",
     "backtest.random_entry_runs": "there is no random-entry control",
 }
-_IN_EFFECT = frozenset({"model.drift.benchmark_symbol"})
+_IN_EFFECT = frozenset({"model.drift.benchmark_symbol", "storage.backup.base_dir"})
 _ALREADY_SO: Mapping[str, object] = {
     "model.pooled_warm_start": False,
     "model.hpo.enabled": False,
@@ -77,7 +75,6 @@ _ALREADY_SO: Mapping[str, object] = {
     "santrade_intelligence.enabled": False,
     "risk.circuit_breakers.market_intelligence_block_enabled": False,
     "risk.circuit_breakers.market_intelligence_block_on_risk_off": False,
-    "monitoring.realtime_prices.enabled": False,
     "monitoring.alerting.enabled": False,
     "monitoring.dashboard.auto_launch": False,
     "storage.backup.enabled": False,

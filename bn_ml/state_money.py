@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from bn_ml.client_ids import instance_of, make_client_id
@@ -10,7 +10,7 @@ from bn_ml.codecs import from_units, round_to_units, to_units
 from bn_ml.control import permits
 from bn_ml.database import Parameter
 from bn_ml.domain.account import Control, ControlState
-from bn_ml.domain.market import require_utc, to_ms
+from bn_ml.domain.market import Symbol, require_utc, to_ms
 from bn_ml.domain.orders import (
     Fill,
     IntentRecord,
@@ -22,7 +22,9 @@ from bn_ml.errors import StateError
 from bn_ml.state_rows import NEVER_STARTED, LedgerEntry, control_of, entries_of, fill_of, intent_record, ledger_entry
 from bn_ml.state_session import Session
 
-DEADLINE_MS = 8000
+ACCEPTANCE = timedelta(seconds=8)
+"""How long after its request an order may still be accepted when the writer does not say: a receive window and 3 s."""
+
 NEVER_PLACED = frozenset({IntentState.REFUSED, IntentState.NEVER_ACCEPTED})
 
 
@@ -89,7 +91,7 @@ class IntentBook:
         self._session = session
         self._control = control
 
-    def add(self, intent: OrderIntent, owner: int) -> None:
+    def add(self, intent: OrderIntent, owner: int, deadline: datetime | None) -> None:
         """Write an intent as SENT; raises `StateError` when the book has another owner or its state forbids it."""
         with self._session.transaction():
             control = self._control.current()
@@ -103,7 +105,7 @@ class IntentBook:
                     f"{intent.client_id}: {intent.purpose.value} refused, control state is {control.state.value} "
                     f"({control.reason})"
                 )
-            values = _intent_values(intent, control.epoch)
+            values = _intent_values(intent, control.epoch, deadline or intent.created_at + ACCEPTANCE)
             names, marks = ", ".join(values), ", ".join("?" * len(values))
             self._session.execute(f"INSERT INTO intents({names}) VALUES ({marks})", tuple(values.values()))
 
@@ -153,6 +155,16 @@ class IntentBook:
     def entries_since(self, at: datetime) -> tuple[IntentRecord, ...]:
         """Give the entry orders created at or after an instant, oldest first."""
         return self._select("WHERE purpose = 'entry' AND created_ms >= ? ORDER BY seq", (to_ms(at),))
+
+    def changed_since(self, at: datetime) -> tuple[IntentRecord, ...]:
+        """Give every order created or finished at or after an instant, oldest first."""
+        since = to_ms(at)
+        return self._select("WHERE created_ms >= ? OR resolved_ms >= ? ORDER BY seq", (since, since))
+
+    def by_exchange_id(self, symbol: Symbol, exchange_id: str) -> IntentRecord | None:
+        """Give the intent the exchange keeps under a number of its own, None when it is none of ours."""
+        found = self._select("WHERE symbol = ? AND exchange_id = ?", (str(symbol), exchange_id))
+        return next(iter(found), None) if exchange_id else None
 
     def _select(self, tail: str, parameters: tuple[Parameter, ...]) -> tuple[IntentRecord, ...]:
         rows = self._session.rows(f"SELECT * FROM intent_records {tail}", parameters)
@@ -205,6 +217,36 @@ class Ledger:
         """Give what the ledger says we own of each asset ever touched, by asset name."""
         rows = self._session.rows("SELECT asset, sum(amount) AS total FROM ledger GROUP BY asset ORDER BY asset")
         return {row["asset"]: from_units(row["total"]) for row in rows}
+
+    def balance(self, asset: str) -> Decimal:
+        """Give what the ledger says we own of one asset."""
+        (row,) = self._session.rows("SELECT coalesce(sum(amount), 0) AS total FROM ledger WHERE asset = ?", (asset,))
+        return from_units(row["total"])
+
+    def declare_foreign(self, asset: str, amount: Decimal, at: datetime, note: str) -> None:
+        """Note how much more of an asset on the account is not ours; a negative amount takes some of it back."""
+        require_utc(at)
+        self._session.execute(
+            "INSERT INTO foreign_balances(at_ms, asset, amount, note) VALUES (?, ?, ?, ?)",
+            (to_ms(at), asset, to_units(amount), note),
+        )
+
+    def foreign(self) -> dict[str, Decimal]:
+        """Give what of each asset on the account is declared not ours, by asset name; settled ones are left out."""
+        rows = self._session.rows(
+            "SELECT asset, sum(amount) AS total FROM foreign_balances GROUP BY asset HAVING total <> 0 ORDER BY asset"
+        )
+        return {row["asset"]: from_units(row["total"]) for row in rows}
+
+    def has_fill(self, symbol: Symbol, trade_id: str) -> bool:
+        """Whether a trade of a symbol is booked."""
+        query = "SELECT 1 FROM fills WHERE symbol = ? AND trade_id = ?"
+        return self._session.row(query, (str(symbol), trade_id)) is not None
+
+    def filled_since(self, at: datetime) -> tuple[Fill, ...]:
+        """Give the fills the venue made at or after an instant, in booking order."""
+        rows = self._session.rows("SELECT * FROM fills WHERE at_ms >= ? ORDER BY id", (to_ms(at),))
+        return tuple(fill_of(row) for row in rows)
 
     def entries(self) -> tuple[LedgerEntry, ...]:
         """Give every entry in booking order."""
@@ -274,7 +316,7 @@ def _require_step(record: IntentRecord, state: IntentState) -> None:
         raise StateError(f"{change}, it has filled {record.filled_quantity}")
 
 
-def _intent_values(intent: OrderIntent, epoch: int) -> dict[str, Parameter]:
+def _intent_values(intent: OrderIntent, epoch: int, deadline: datetime) -> dict[str, Parameter]:
     created = to_ms(intent.created_at)
     quantity = to_units(intent.quantity)
     return {
@@ -290,7 +332,7 @@ def _intent_values(intent: OrderIntent, epoch: int) -> dict[str, Parameter]:
         "state": IntentState.SENT.value,
         "epoch": epoch,
         "request_ts": created,
-        "deadline_ts": created + DEADLINE_MS,
+        "deadline_ts": to_ms(deadline),
         # A reservation is an upper bound, so it is rounded up.
         "reserved_quote": to_units(round_to_units(intent.reserved_quote, up=True)),
         "reserved_base": quantity if intent.side is Side.SELL else 0,

@@ -107,4 +107,5 @@ def intent_record(row: sqlite3.Row) -> IntentRecord:
         filled_quantity=from_units(row["filled"]),
         filled_quote=from_units(row["quote"]),
         reason=row["reason"],
+        deadline=from_ms(row["deadline_ts"]),
     )

@@ -78,9 +78,12 @@ class StateStore:
         """Leave out ids that a newer copy of this book may have given; for use after a backup was restored."""
         self._control.advance(count)
 
-    def add_intent(self, intent: OrderIntent, owner: int) -> None:
-        """Write an intent as SENT; refuses a process whose epoch is over and what the control state forbids."""
-        self._intents.add(intent, owner)
+    def add_intent(self, intent: OrderIntent, owner: int, deadline: datetime | None = None) -> None:
+        """Write an intent as SENT; refuses a process whose epoch is over and what the control state forbids.
+
+        From `deadline` on the exchange can no longer accept it; 8 s after its creation when not given.
+        """
+        self._intents.add(intent, owner, deadline)
 
     def update_intent(
         self, client_id: str, state: IntentState, *, exchange_id: str = "", reason: str = "", at: datetime
@@ -108,6 +111,14 @@ class StateStore:
         """Give the entry orders created at or after an instant, oldest first."""
         return self._intents.entries_since(at)
 
+    def intents_since(self, at: datetime) -> tuple[IntentRecord, ...]:
+        """Give every order created or finished at or after an instant, oldest first."""
+        return self._intents.changed_since(at)
+
+    def intent_at_exchange(self, symbol: Symbol, exchange_id: str) -> IntentRecord | None:
+        """Give the intent the exchange keeps under a number of its own, None when it is none of ours."""
+        return self._intents.by_exchange_id(symbol, exchange_id)
+
     def add_fill(self, fill: Fill) -> bool:
         """Book a fill and the balance changes it makes; False, and no change, when that trade is booked already."""
         return self._ledger.add_fill(fill)
@@ -120,6 +131,14 @@ class StateStore:
         """Give the fills of all orders of a position in booking order."""
         return self._ledger.fills_of_position(position_id)
 
+    def has_fill(self, symbol: Symbol, trade_id: str) -> bool:
+        """Whether a trade of a symbol is booked."""
+        return self._ledger.has_fill(symbol, trade_id)
+
+    def fills_since(self, at: datetime) -> tuple[Fill, ...]:
+        """Give the fills the venue made at or after an instant, in booking order."""
+        return self._ledger.filled_since(at)
+
     def deposit(self, asset: str, amount: Decimal, at: datetime, note: str) -> None:
         """Book what came in from outside; a negative amount is a withdrawal."""
         self._ledger.deposit(asset, amount, at, note)
@@ -127,6 +146,18 @@ class StateStore:
     def ledger_balances(self) -> dict[str, Decimal]:
         """Give what we own of each asset by the ledger."""
         return self._ledger.balances()
+
+    def ledger_balance(self, asset: str) -> Decimal:
+        """Give what we own of one asset by the ledger."""
+        return self._ledger.balance(asset)
+
+    def declare_foreign(self, asset: str, amount: Decimal, at: datetime, note: str) -> None:
+        """Note how much more of an asset on the account is not ours; a negative amount takes some of it back."""
+        self._ledger.declare_foreign(asset, amount, at, note)
+
+    def foreign_balances(self) -> dict[str, Decimal]:
+        """Give what of each asset on the account is declared not ours; assets without are left out."""
+        return self._ledger.foreign()
 
     def ledger_entries(self) -> tuple[LedgerEntry, ...]:
         """Give every ledger entry in booking order."""

@@ -17,6 +17,7 @@ from bn_ml.domain.orders import Side
 from bn_ml.errors import BnMlError, ExchangeError, MarketDataError, Unreachable
 from bn_ml.paper_exchange import open_paper_exchange
 from bn_ml.ports import Clock, Exchange
+from bn_ml.quote_board import QuoteBoard
 from bn_ml.settings import Settings
 from bn_ml.venue.persistence import MemoryPersistence
 from data_manager.bar_cache import BarCache
@@ -28,6 +29,7 @@ from data_manager.quarantine import Quarantine
 from data_manager.recent_answers import RecentPaths, RecentQuotes
 from data_manager.records import bar_values, ticker
 from data_manager.source import DataSource
+from data_manager.streamed_quotes import StreamedQuotes
 from data_manager.ta import function
 
 if TYPE_CHECKING:
@@ -53,8 +55,12 @@ class BinanceDataManager:
         source: DataSource | None = None,
         exchange: Exchange | None = None,
         clock: Clock | None = None,
+        board: QuoteBoard | None = None,
     ) -> None:
-        """Take the settings (or a partial mapping); without a source the one the settings name is opened."""
+        """Take the settings (or a partial mapping); without a source the one the settings name is opened.
+
+        `board` holds the quotes a stream of the same venue brings; a source in memory needs none.
+        """
         self.settings = config if isinstance(config, Settings) else Settings.from_mapping(config)
         self.clock: Clock = clock or SystemClock()
         mode = self.settings.data.paper_market_data_mode if self.settings.environment == "paper" else "live"
@@ -62,7 +68,9 @@ class BinanceDataManager:
         on_paper = self.settings.environment == "paper"
         self._orders = ManualOrders(exchange, self.clock, self._open_paper if on_paper else None)
         self._cache = BarCache(self.source)
-        self._recent = RecentQuotes(self._ask, self.clock)
+        self._recent: RecentQuotes | StreamedQuotes = RecentQuotes(self._ask, self.clock)
+        if board is not None:
+            self._recent = StreamedQuotes(board, self._ask, self.clock, self.settings.data)
         self._recent_paths = RecentPaths(self.source.path, self.clock)
         self._quarantine = Quarantine()
         self._atr: dict[Symbol, tuple[int, float]] = {}
@@ -128,7 +136,7 @@ class BinanceDataManager:
         return self._quarantine.until(self.clock.now())
 
     def quote(self, symbol: Symbol) -> Quote:
-        """Give the newest quote, from a remote venue at most a second old; its `at` says when it was true."""
+        """Give the newest quote, streamed or asked for within the last second; its `at` says when it was true."""
         return self._ask(symbol) if self.source.concurrency == 1 else self._recent.quote(symbol)
 
     def quotes(self, symbols: Iterable[Symbol]) -> dict[Symbol, Quote | MarketDataError]:

@@ -6,6 +6,7 @@ from bn_ml.domain.market import Symbol
 from bn_ml.errors import BnMlError, ConfigError, MarketDataError
 from bn_ml.ports import Clock
 from bn_ml.settings import Settings
+from bn_ml.weight import WeightMeter
 from data_manager.source import DataSource
 from data_manager.sources.synthetic import SyntheticSource
 from data_manager.sources.synthetic_paths import World
@@ -51,12 +52,15 @@ def replay_source(settings: Settings, clock: Clock) -> DataSource:
     return source
 
 
-def live_source(settings: Settings, clock: Clock) -> DataSource:
-    """Open the exchange's public data; raises `MarketDataError` unless it answers now."""
+def live_source(settings: Settings, clock: Clock, weight: WeightMeter | None = None) -> DataSource:
+    """Open the exchange's public data; raises `MarketDataError` unless it answers now.
+
+    `weight` is the request weight shared with whatever else this process sends.
+    """
     # ccxt costs half a second and 60 MB: only those who use it load it.
     from data_manager.sources.binance import BinanceSource
 
-    return BinanceSource.connect(settings.exchange, clock)
+    return BinanceSource.connect(settings.exchange, clock, weight)
 
 
 def needed_symbols(settings: Settings) -> tuple[Symbol, ...]:

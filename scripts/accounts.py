@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlparse
 
-from bn_ml.errors import ConfigError
+from bn_ml.ban_file import BanFile, TranslatedBans
+from bn_ml.clock import SystemClock
+from bn_ml.domain.account import ControlState
+from bn_ml.domain.events import ControlChanged
+from bn_ml.domain.market import Symbol, iso
+from bn_ml.env import Secrets
+from bn_ml.errors import ConfigError, Transient, Unreachable
+from bn_ml.exchange import CcxtTransport, Credentials
+from bn_ml.halting import HaltMarker
+from bn_ml.journal import Journal
 from bn_ml.ports import Clock, Exchange, MarketView
 from bn_ml.settings import Settings
 from bn_ml.state_store import StateStore
+from bn_ml.venue_clock import VenueClock
 from bn_ml.venue_store import VenueStore
+from trader.exchanges.live import LiveExchange, order_weight
 from trader.exchanges.paper import open_paper_exchange, starting_capital
+from trader.live_capital import allot
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+SPEED_VARIABLE = "BNML_SANDBOX_SPEED"
+"""How many seconds a sandbox lives per second on the wall; heeded for a sandbox on this machine only."""
+BANS = "exchange_ban.txt"
+SHORT_BAN = timedelta(seconds=10)
+"""A ban that ends this soon is waited for at the start; a longer one is left to whoever starts the bot again."""
 
 
 class Account(Protocol):
@@ -45,6 +71,7 @@ class PaperAccount:
     def open(self, settings: Settings, store: StateStore, market: MarketView, clock: Clock) -> Exchange:
         """Give the paper exchange, with its starting capital in a new book."""
         require_quote(store, settings)
+        heed_halt_marker(store, clock.now())
         exchange = open_paper_exchange(settings, VenueStore(store), market, clock)
         if not store.ledger_balances():
             store.deposit(settings.base_quote, starting_capital(settings), clock.now(), "starting capital")
@@ -57,6 +84,128 @@ class PaperAccount:
     def banned_until(self) -> datetime | None:
         """Give None: the paper exchange bans nobody."""
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveAccount:
+    """An account at the exchange, or at a sandbox that behaves like it."""
+
+    exchange: LiveExchange
+    clock: VenueClock
+    name: str
+    mode: str = "live"
+
+    def open(self, settings: Settings, store: StateStore, market: MarketView, clock: Clock) -> Exchange:
+        """Give the exchange, with the capital of the settings in the book and everything else declared foreign."""
+        del market
+        require_quote(store, settings)
+        heed_halt_marker(store, clock.now())
+        allot(store, self.exchange.balances(), settings, clock.now())
+        return self.exchange
+
+    def clock_offset_s(self) -> float | None:
+        """Give the exchange's clock minus the machine's; 0 where time is made to run faster on purpose."""
+        return self.clock.offset_s if self.clock.speed == 1.0 or self.clock.offset_s is None else 0.0
+
+    def banned_until(self) -> datetime | None:
+        """Give the end of the exchange's last ban, None when it never asked to stay away."""
+        return self.exchange.weight.banned_until
+
+
+def open_live_account(settings: Settings, environ: Mapping[str, str], stop: threading.Event) -> LiveAccount:
+    """Measure the exchange's time and ask whose account the keys open.
+
+    Raises `ConfigError` for a secret that cannot sign, `Transient` when the exchange does not answer or asked to stay
+    away, and another `ExchangeError` when it does not know the key.
+    """
+    secrets = Secrets.from_environ(environ)
+    exchange_settings = settings.exchange
+    credentials = Credentials(secrets.binance_api_key, secrets.binance_api_secret)
+    transport = CcxtTransport.connect(exchange_settings, credentials)
+    machine = SystemClock(stop)
+    clock = VenueClock(machine, speed=_speed(settings, environ), stop=stop)
+    bans = TranslatedBans(
+        BanFile(Path(settings.storage.sqlite_path).with_name(BANS)), machine, clock, speed=clock.speed
+    )
+    _wait_out(bans, machine, _host(settings))
+    exchange = LiveExchange(
+        transport,
+        clock,
+        exchange_settings,
+        symbols=tuple(Symbol(name) for name in settings.universe.training_symbols),
+        weight=order_weight(exchange_settings, clock),
+        bans=bans,
+    )
+    _measure(exchange, clock, machine, settings, stop)
+    return LiveAccount(exchange, clock, f"{_host(settings)}:{exchange.account_flags().uid}")
+
+
+def _wait_out(bans: TranslatedBans, machine: Clock, host: str) -> None:
+    """Wait for the end of a short ban; raises `Unreachable` naming the end of one that lasts."""
+    until = bans.ends_at
+    if until is not None and until - machine.now() <= SHORT_BAN:
+        machine.sleep_until(until)
+        until = bans.ends_at
+    if until is not None:
+        raise Unreachable(f"{host}: asked to stay away until {iso(until)}; nothing is sent before, start again then")
+
+
+def _measure(
+    exchange: LiveExchange, clock: VenueClock, machine: Clock, settings: Settings, stop: threading.Event
+) -> None:
+    """Read the exchange's time, again after a pause where that fails; raises `Transient`."""
+    for attempt in range(settings.exchange.retry_attempts + 1):
+        if exchange.keep_time():
+            return
+        until = exchange.weight.banned_until
+        if stop.is_set() or (until is not None and until > clock.now()):
+            break
+        machine.sleep_until(machine.now() + timedelta(seconds=settings.exchange.retry_backoff_sec * 2**attempt))
+        clock.distrust()
+    raise Transient(f"{_host(settings)}: does not tell its time; check network, status page and exchange.base_url")
+
+
+def is_sandbox(settings: Settings) -> bool:
+    """Tell whether the exchange is one on this machine."""
+    return urlparse(settings.exchange.base_url or "").hostname in LOOPBACK
+
+
+def _host(settings: Settings) -> str:
+    if is_sandbox(settings):
+        return "sandbox"
+    host = urlparse(settings.exchange.base_url or "").hostname or ""
+    if settings.exchange.testnet or "testnet" in host:
+        return "binance testnet"
+    return "binance demo" if host.startswith("demo-") else "binance"
+
+
+def _speed(settings: Settings, environ: Mapping[str, str]) -> float:
+    """Give how fast the exchange's time runs: as ours, but for a sandbox that was started faster."""
+    text = environ.get(SPEED_VARIABLE, "").strip()
+    if not text or not is_sandbox(settings):
+        return 1.0
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed <= 10_000:
+        raise ConfigError([f"{SPEED_VARIABLE}: {text!r} is not allowed; allowed: a number above 0, at most 10000"])
+    return speed
+
+
+def heed_halt_marker(store: StateStore, at: datetime) -> None:
+    """Commit the halt that a kill switch left beside a book it could not use, then take its marker away."""
+    marker = HaltMarker.beside(store.path)
+    reason = marker.reason()
+    if reason is None:
+        return
+    if store.control().state is not ControlState.HALTED:
+        with store.transaction():
+            changed = store.set_control(ControlState.HALTED, reason, "kill switch", at)
+            event = ControlChanged(at, changed.state.value, changed.reason, changed.set_by, changed.epoch)
+            Journal(store).emit(event)
+        log.critical("HALTED: %s", reason)
+    marker.remove()
 
 
 def require_quote(store: StateStore, settings: Settings) -> None:

@@ -52,7 +52,10 @@ class BundleAdoption:
 
 
 class LoopBeat:
-    """Keeps, for other processes, when the loop was last seen alive and at which step; written every 2 s at most."""
+    """Keeps, for other processes, when the loop was last seen alive, at which step, and which epoch it had read.
+
+    Written every 2 s at most.
+    """
 
     def __init__(self, store: StateStore, clock: Clock) -> None:
         """Write into `store` by the clock's time."""
@@ -66,7 +69,8 @@ class LoopBeat:
         if now - self._written_at >= BEAT_EVERY_S:
             self._written_at = now
             at = self._clock.now()
-            self._store.put(LOOP_BEAT, {"pid": os.getpid(), "at": iso(at), "step": step}, at)
+            epoch = self._store.control().epoch
+            self._store.put(LOOP_BEAT, {"pid": os.getpid(), "at": iso(at), "step": step, "epoch": epoch}, at)
 
 
 class Retention:

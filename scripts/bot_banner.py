@@ -25,9 +25,10 @@ def banner(bot: TradingBot, loaded: LoadedSettings) -> str:
     settings, now = bot.settings, bot.world.clock.now()
     lines = [
         RULE,
-        f"BN-ML  mode PAPER  market data {bot.world.source.name.upper()}  {iso(now)}",
+        f"BN-ML  mode {_mode(bot)}  market data {bot.world.source.name.upper()}  {iso(now)}",
         *([f"!! {bot.world.source.notice}"] if bot.world.source.notice else []),
         *_tempo(bot),
+        *_ceiling(bot),
         f"configuration {loaded.path or 'defaults'}  book {bot.store.path}",
         f"capital {_capital(bot):.2f} {settings.base_quote}  state {bot.store.control().state.value}  "
         f"positions {len(bot.store.open_positions())}",
@@ -50,7 +51,7 @@ def summary(bot: TradingBot) -> tuple[dict[str, object], str]:
         gates.update(from_plain(dict[str, int], row.data.get("funnel", {})))
     fees, fills, cycles = sum(map(fee_in_quote, booked), ZERO), len(booked), len(rows)
     figures: dict[str, object] = {
-        "mode": "paper",
+        "mode": bot.account.mode,
         "data_source": bot.world.source.name,
         "cycles": cycles,
         "fills": fills,
@@ -91,12 +92,23 @@ def fee_in_quote(fill: Fill) -> Decimal:
     return fill.fee if fill.fee_asset == fill.symbol.quote else ZERO
 
 
+def _mode(bot: TradingBot) -> str:
+    return bot.account.mode.upper() if bot.account.mode == bot.account.name else f"LIVE on {bot.account.name}"
+
+
 def _tempo(bot: TradingBot) -> list[str]:
     if bot.world.is_replay:
         return [f"replay until {iso(bot.world.ends_at or bot.world.clock.now())}, as fast as it goes"]
     if bot.world.source.name.startswith("binance"):
         return []
     return [f"!! market time runs {bot.settings.data.synthetic_speed:g} times faster than the clock on the wall"]
+
+
+def _ceiling(bot: TradingBot) -> list[str]:
+    if bot.account.mode == "paper":
+        return []
+    limit = bot.settings.risk.max_live_capital_usdt
+    return [f"!! REAL ORDERS are sent; at most {limit:g} {bot.settings.base_quote} are traded (max_live_capital_usdt)"]
 
 
 def _capital(bot: TradingBot) -> Decimal:
@@ -108,7 +120,7 @@ def _symbol_lines(bot: TradingBot, now: datetime) -> list[str]:
     gated = bot.settings.model.ensemble.skill_gate
     listed = bot.world.source.markets()
     for symbol in bot.symbols:
-        verdict, proven = _verdict(bot, symbol, now) if symbol in listed else ("not listed by the data source", False)
+        verdict, proven = verdict_of(bot, symbol, now) if symbol in listed else ("not listed by the data source", False)
         if proven:
             good.append(f"{symbol} {verdict}")
         else:
@@ -136,7 +148,7 @@ def _basket_lines(bot: TradingBot, now: datetime) -> list[str]:
     return [f"{told}: {_named(strange)}"] if strange else []
 
 
-def _verdict(bot: TradingBot, symbol: Symbol, now: datetime) -> tuple[str, bool]:
+def verdict_of(bot: TradingBot, symbol: Symbol, now: datetime) -> tuple[str, bool]:
     """Give what the bundle of a symbol says of itself and whether that lets it trade."""
     try:
         metadata = bot.predictor.bundle_at(symbol, now).metadata

@@ -17,14 +17,18 @@ from bn_ml.config import LoadedSettings, load_settings
 from bn_ml.domain.account import ControlState
 from bn_ml.domain.market import Symbol
 from bn_ml.env import Secrets, load_env
-from bn_ml.errors import ConfigError, StateError
+from bn_ml.errors import ConfigError, ExchangeError, StateError, Transient
+from bn_ml.settings import Settings
 from monitoring.logger import configure_logging
 from scripts import cli
+from scripts.accounts import LiveAccount, open_live_account
 from scripts.bot_banner import banner, summary
+from scripts.live_start import LiveStart
 from scripts.replay_progress import ReplayProgress
 from scripts.training_worker import TrainingWorker
 from scripts.wiring import Extras, TradingBot, open_bot
-from scripts.worlds import World, open_world
+from scripts.worlds import World, open_live_world, open_world
+from trader.preflight import Finding, Severity, failed, missing_keys, rejected_key
 
 log = logging.getLogger(__name__)
 
@@ -34,19 +38,37 @@ def run_session(arguments: argparse.Namespace) -> int:
     environ = load_env(Path.cwd())
     loaded = load_settings(arguments.config, environ=environ, overrides=_overrides(arguments))
     settings = loaded.settings
-    if settings.environment == "live":
-        return cli.complain("live trading is not built yet; run with --paper", cli.PREFLIGHT)
+    mode = _market_mode(arguments, settings)
     hidden = Secrets.from_environ(environ).hidden()
     configure_logging(settings.monitoring, arguments.log_level or settings.log_level, secrets=hidden)
     for warning in loaded.warnings:
         log.warning(warning)
     stop = threading.Event()
     with _signals(stop):
-        world = open_world(settings, arguments.market_data or settings.data.paper_market_data_mode, stop)
-        return _trade(arguments, loaded, world, stop)
+        if settings.environment != "live":
+            return _trade(arguments, loaded, open_world(settings, mode, stop), stop)
+        secrets = Secrets.from_environ(environ)
+        absent = missing_keys(secrets.binance_api_key, secrets.binance_api_secret)
+        if absent:
+            return _refuse(absent)
+        try:
+            account = open_live_account(settings, environ, stop)
+        except (Transient, ConfigError):
+            raise
+        except ExchangeError as error:
+            return _refuse(rejected_key(error))
+        return _trade(
+            arguments, loaded, open_live_world(settings, account.clock, account.exchange.weight), stop, account
+        )
 
 
-def _trade(arguments: argparse.Namespace, loaded: LoadedSettings, world: World, stop: threading.Event) -> int:
+def _trade(
+    arguments: argparse.Namespace,
+    loaded: LoadedSettings,
+    world: World,
+    stop: threading.Event,
+    account: LiveAccount | None = None,
+) -> int:
     settings = loaded.settings
     worker = TrainingWorker(settings, world, config=arguments.config, enabled=_trains(arguments, loaded, world))
     progress = ReplayProgress(settings, world, stream=sys.stderr) if world.is_replay else None
@@ -59,8 +81,11 @@ def _trade(arguments: argparse.Namespace, loaded: LoadedSettings, world: World, 
             watchers=(progress.watch,) if progress else (),
             symbols=_symbols(arguments),
         ),
+        account,
     )
     try:
+        if account is not None and not _may_start(LiveStart(bot, account, loaded, Path.cwd()), stop):
+            return cli.PREFLIGHT
         worker.attach(bot)
         print(banner(bot, loaded), file=sys.stderr)
         bot.engine.run(_Stopper(stop, world), 1 if arguments.once else arguments.max_cycles)
@@ -74,6 +99,38 @@ def _trade(arguments: argparse.Namespace, loaded: LoadedSettings, world: World, 
     finally:
         worker.stop()
         bot.close()
+
+
+def _may_start(start: LiveStart, stop: threading.Event) -> bool:
+    """Recover, then run the whole preflight and tell it; announces the start when nothing forbids it."""
+    try:
+        start.bot.engine.recover(stop.is_set)
+        if stop.is_set():
+            return True
+        findings = start.findings()
+    except Transient:
+        raise
+    except ExchangeError as error:
+        findings = rejected_key(error)
+    print("\n".join(finding.line() for finding in findings), file=sys.stderr)
+    if failed(findings):
+        _refuse(findings)
+        return False
+    start.announce()
+    return True
+
+
+def _refuse(findings: tuple[Finding, ...]) -> int:
+    lines = [finding.line() for finding in findings if finding.severity is Severity.FAIL]
+    return cli.complain("\n".join(["live trading refused:", *lines]), cli.PREFLIGHT)
+
+
+def _market_mode(arguments: argparse.Namespace, settings: Settings) -> str:
+    """Give where prices come from; live trading knows only live ones."""
+    mode: str = arguments.market_data or settings.data.paper_market_data_mode
+    if settings.environment == "live" and (arguments.market_data or "live") != "live":
+        raise ConfigError([f"--market-data {mode}: live trading uses live market data only; leave the flag out"])
+    return mode
 
 
 def _overrides(arguments: argparse.Namespace) -> Mapping[str, object]:

@@ -27,12 +27,14 @@ from data_manager.feature_engineer import FeatureEngineer
 from data_manager.feature_feed import BatchFeatureFeed, FeatureFeed, LiveFeatureFeed, MarketBasket
 from data_manager.feed_checks import FeedLimits
 from data_manager.open_source import replay_source
-from data_manager.source import DataSource
+from data_manager.source import DataSource, RemoteVenue
 from data_manager.venue_listings import VenueListings
 from ml_engine.bundle_signing import key_file
 from ml_engine.bundle_store import BundleStore
 from ml_engine.predictor import MLEnsemblePredictor
 from monitoring.exports import PositionsExport, ScanExports
+from monitoring.realtime_prices import RealtimePrices, open_realtime_prices
+from monitoring.symbols_to_stream import SymbolsToStream
 from scanner.multi_pair_scanner import MultiPairScanner, ScanExtras
 from scripts.accounts import Account, PaperAccount
 from scripts.background import BundleAdoption, LoopBeat, Retention
@@ -75,9 +77,12 @@ class TradingBot:
     feature_hash: str
     symbols: tuple[Symbol, ...]
     exports: tuple[ScanExports | PositionsExport, ...]
+    prices: RealtimePrices | None = None
 
     def close(self) -> None:
-        """Close the database and free the lock."""
+        """End the price stream, close the database and free the lock."""
+        if self.prices is not None:
+            self.prices.stop()
         self.store.close()
         self.lock.release()
 
@@ -107,7 +112,8 @@ def open_bot(settings: Settings, world: World, extras: Extras, account: Account 
         log.warning("the book of another environment was archived to %s", switched.archived)
     store = StateStore(path)
     store.bind_book(account.mode, account.name, clock.now())
-    market = BinanceDataManager(settings, world.source, clock=clock)
+    prices = open_realtime_prices(settings, clock, world.source.name) if isinstance(world.source, RemoteVenue) else None
+    market = BinanceDataManager(settings, world.source, clock=clock, board=prices.board if prices else None)
     exchange = account.open(settings, store, market, clock)
     desk = Desk(store, Journal(store, extras.observers), clock, market, exchange, settings, mode=account.mode)
     engineer = FeatureEngineer(settings.model)
@@ -127,7 +133,8 @@ def open_bot(settings: Settings, world: World, extras: Extras, account: Account 
     chores: list[Background] = [BundleAdoption(predictor, live=not world.is_replay, records=ModelRecords(store))]
     if not world.is_replay:
         chores.append(Retention(store, settings.storage.retention_days))
-    own = Extras(background=(*chores, *extras.background), watchers=(*exports, *extras.watchers))
+    streams = _streams(prices, store, scanned)
+    own = Extras(background=(*chores, *extras.background), watchers=(*exports, *streams, *extras.watchers))
     return TradingBot(
         settings=settings,
         world=world,
@@ -143,7 +150,19 @@ def open_bot(settings: Settings, world: World, extras: Extras, account: Account 
         feature_hash=engineer.feature_hash,
         symbols=_named(scanned),
         exports=exports,
+        prices=prices,
     )
+
+
+def _streams(prices: RealtimePrices | None, store: StateStore, settings: Settings) -> tuple[CycleWatcher, ...]:
+    """Let prices stream in from here on, of what is held first; nothing without a stream."""
+    if prices is None:
+        return ()
+    benchmark = Symbol(settings.risk.circuit_breakers.volatility_benchmark_symbol)
+    chooser = SymbolsToStream(prices, store.open_positions, (benchmark, *_named(settings)))
+    chooser.renew()
+    prices.start()
+    return (chooser,)
 
 
 def open_bundles(settings: Settings, feature_hash: str | None) -> BundleStore:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -47,8 +47,8 @@ class AccountKeeper:
     def __init__(self, desk: Desk) -> None:
         """Load the book, the cash of the ledger and the last cycle's number."""
         self._desk = desk
-        self._quote_asset = desk.settings.base_quote
-        self._cash = desk.store.ledger_balances().get(self._quote_asset, ZERO)
+        self.quote_asset = desk.settings.base_quote
+        self._cash = desk.store.ledger_balances().get(self.quote_asset, ZERO)
         kept = desk.store.get(BOOK)
         self._book = None if kept is None else from_plain(AccountBook, kept)
         beat = desk.store.get(HEARTBEAT)
@@ -63,6 +63,11 @@ class AccountKeeper:
     def counts(self) -> tuple[int, int]:
         """Positions closed and parts sold since the start of the process."""
         return self._full_closes, self._legs
+
+    @property
+    def marks(self) -> Mapping[Symbol, Decimal]:
+        """The bids at which the last account valued what was held."""
+        return {} if self._book is None else self._book.marks
 
     def account(self, positions: Sequence[Position], intents: Sequence[IntentRecord]) -> AccountState:
         """Give the account as of now on the newest quotes; a symbol without quote keeps its last mark."""
@@ -85,9 +90,21 @@ class AccountKeeper:
 
     def fill_booked(self, fill: Fill) -> None:
         """Move the cash of a fill."""
-        fee = fill.fee if fill.fee_asset == self._quote_asset else ZERO
+        fee = fill.fee if fill.fee_asset == self.quote_asset else ZERO
         amount = fill.quote_quantity if fill.side is Side.SELL else -fill.quote_quantity
         self._cash += amount - fee
+
+    def cash_left(self, amount: Decimal) -> None:
+        """Take out cash that is gone from the account: a withdrawal, neither profit nor loss."""
+        self._cash -= amount
+        book = self._opened_book()
+        self._book = replace(
+            book,
+            equity_peak=book.equity_peak - amount,
+            day=replace(book.day, opening_equity=book.day.opening_equity - amount),
+            week=replace(book.week, opening_equity=book.week.opening_equity - amount),
+        )
+        self._save()
 
     def entry_made(self, position: Position) -> None:
         """Count the planned loss of a position whose entry has ended."""
@@ -151,7 +168,7 @@ class AccountKeeper:
 
     def _balance(self, intents: Sequence[IntentRecord]) -> Balance:
         locked = sum((_locked(record) for record in intents), ZERO)
-        return Balance(self._quote_asset, self._cash - locked, locked)
+        return Balance(self.quote_asset, self._cash - locked, locked)
 
     def _win_rate(self, now: datetime) -> float:
         while self._recent and self._recent[0][0] < now - DAY:

@@ -15,6 +15,9 @@ MAX_REFUSALS_IN_ROW = 5
 MAX_PRICE_AGE_S = 30.0
 MAX_CLOCK_OFFSET_S = 1.0
 MAX_ORDERS_PER_MIN = 10
+MAX_OPEN_POSITIONS = 50
+MAX_NOTIONAL_PER_DAY = 1_000_000.0
+"""The last three are hard caps: settings can only lower them. The notional is in the quote asset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ def control_causes(conditions: Conditions, settings: Settings, *, now: datetime)
     banned = conditions.banned_until is not None and conditions.banned_until > now
     offset = conditions.clock_offset_s
     rate_limit = min(orders.max_orders_per_min, MAX_ORDERS_PER_MIN)
+    notional_limit = min(orders.max_notional_per_day_usdt, MAX_NOTIONAL_PER_DAY)
     disk_floor = float(settings.storage.min_free_disk_mb)
     return (
         _above("stale_prices", conditions.price_age_s, MAX_PRICE_AGE_S, reduce),
@@ -109,7 +113,7 @@ def control_causes(conditions: Conditions, settings: Settings, *, now: datetime)
         _flag("worker_restarts", conditions.restarts_spent, reduce),
         _flag("missing_stop", conditions.missing_stop, reduce),
         _above("order_rate", float(conditions.orders_last_minute), float(rate_limit), ControlState.HALTED),
-        _above("notional_per_day", conditions.notional_today, orders.max_notional_per_day_usdt, ControlState.HALTED),
+        _above("notional_per_day", conditions.notional_today, notional_limit, ControlState.HALTED),
         _flag("overfilled", conditions.overfilled, ControlState.HALTED),
         _flag("unexplained_balance", conditions.unexplained_balance, ControlState.HALTED),
         _flag("orphan_order", conditions.orphan_order, ControlState.HALTED),

@@ -30,7 +30,9 @@ log = logging.getLogger(__name__)
 Stop = Callable[[], bool]
 ENGINE = "engine"
 MANAGE = "manage"
-RECOVERY_PAUSE = timedelta(seconds=5)
+RECOVERY_PAUSES = (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds=5))
+"""How long the start waits between attempts to recover; the last one repeats."""
+
 GLANCE_EVERY = timedelta(seconds=1)
 """How often the wait between looks asks whether an operator has halted the bot or something needs a look at once."""
 
@@ -74,12 +76,17 @@ class TradingEngine:
         self._priced_at = EPOCH
         self._sell_signals: frozenset[Symbol] = frozenset()
         self._tally = CycleTally()
-        self._halt_seen = 0
+        self._epoch_seen = 0
+        self._recovered = False
 
     def run(self, stop: Stop, max_cycles: int | None = None) -> None:
-        """Recover, then run cycles, with a look at what is held in between, until `stop()` or `max_cycles`."""
+        """Recover unless that is done, then run cycles, with a look at what is held in between.
+
+        Ends when `stop()` says so or after `max_cycles`.
+        """
         self._stop = stop
-        self._recover()
+        if not self._recovered:
+            self.recover(stop)
         scanner = self._desk.settings.scanner
         scan_every = timedelta(seconds=scanner.scan_interval_sec)
         look_every = timedelta(seconds=scanner.exit_interval_sec)
@@ -118,15 +125,19 @@ class TradingEngine:
         """Give the account as of now, on the newest quotes of what is held."""
         return self._parts.keeper.account(self._parts.positions.open_positions(), self._parts.orders.open_intents())
 
-    def _recover(self) -> None:
+    def recover(self, stop: Stop) -> None:
         """Reconcile before anything else, as often as it takes until the exchange answers."""
-        while not self._stop():
+        attempt = 0
+        while not stop():
             self._parts.beat("recover")
             try:
                 self._parts.reconciler.start()
+                self._recovered = True
             except Transient as error:
                 log.error("recovery waits for the exchange error=%s", error)
-                self._desk.clock.sleep_until(self._desk.clock.now() + RECOVERY_PAUSE)
+                pause = RECOVERY_PAUSES[min(attempt, len(RECOVERY_PAUSES) - 1)]
+                self._desk.clock.sleep_until(self._desk.clock.now() + pause)
+                attempt += 1
             else:
                 return
 
@@ -138,27 +149,32 @@ class TradingEngine:
             self._parts.beat("wait")
             clock.sleep_until(min(next_scan, look_at, clock.now() + GLANCE_EVERY))
             now = clock.now()
-            if now < next_scan and not self._stop() and (now >= look_at or self._is_urgent()):
+            if now >= next_scan or self._stop():
+                continue
+            if now >= look_at:
                 look_at = now + look_every
                 if self._has_business():
                     self._look()
+            elif self._is_urgent():
+                self._look(urgent=True)
 
     def _has_business(self) -> bool:
         return bool(self._parts.positions.open_positions() or self._parts.orders.open_intents())
 
     def _is_urgent(self) -> bool:
-        """Whether an order is unaccounted for, a position is without its stop, or somebody has just halted the bot."""
+        """Whether an order is unaccounted for, a position is without its stop, or the control state was tightened."""
         control = self._desk.store.control()
-        halted = control.state is ControlState.HALTED and control.epoch != self._halt_seen
-        self._halt_seen = control.epoch
-        return halted or bool(self._parts.orders.unknown_symbols()) or self._parts.exits.is_uncovered()
+        tightened = control.state is not ControlState.NORMAL and control.epoch != self._epoch_seen
+        self._epoch_seen = control.epoch
+        return tightened or bool(self._parts.orders.unknown_symbols()) or self._parts.exits.is_uncovered()
 
-    def _look(self) -> None:
+    def _look(self, *, urgent: bool = False) -> None:
         self._parts.beat("look")
         try:
             with self._stage("look"):
-                self._parts.exits.run(self._sell_signals)
-                self._parts.reconciler.check_if_due()
+                self._parts.exits.run(self._sell_signals, urgent=urgent)
+                if not urgent:
+                    self._parts.reconciler.check_if_due()
         except StateError:
             raise
         except Exception as error:

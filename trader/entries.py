@@ -12,7 +12,7 @@ from pathlib import Path
 from bn_ml.domain.decisions import RiskDecision
 from bn_ml.domain.events import EntryApproved, RiskRefused
 from bn_ml.domain.market import ZERO, exact
-from bn_ml.domain.orders import IntentRecord, OrderIntent, OrderType, Purpose, Side, TimeInForce
+from bn_ml.domain.orders import OrderIntent, OrderType, Purpose, Side, TimeInForce
 from bn_ml.domain.signals import Opportunity, ScanReport
 from bn_ml.errors import MarketDataError
 from trader.account_keeper import AccountKeeper
@@ -21,10 +21,12 @@ from trader.cycle_report import CycleTally
 from trader.desk import Desk
 from trader.entry_plan import EntryPlan, save_plan, written
 from trader.entry_request import EntryRequest
+from trader.gate import LimitReached, Means, spent_or_reserved
 from trader.order_manager import OrderManager
 from trader.order_rules import order_problems
 from trader.protection import Protection
 from trader.risk_manager import RiskManager, ranked
+from trader.sizing import capital
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ class EntryMaker:
     def notional_today(self, now: datetime) -> Decimal:
         """Sum what entries have bought, or may still buy, since UTC midnight."""
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        return sum((_spent(record) for record in self._desk.store.entries_since(midnight)), ZERO)
+        return sum((spent_or_reserved(record) for record in self._desk.store.entries_since(midnight)), ZERO)
 
     def _request(self, opportunity: Opportunity, scan: ScanReport, breakers: tuple[BreakerStatus, ...]) -> EntryRequest:
         positions, intents = self._positions.open_positions(), self._orders.open_intents()
@@ -98,9 +100,8 @@ class EntryMaker:
 
     def _refuse(self, request: EntryRequest, decision: RiskDecision, tally: CycleTally) -> None:
         verdict = next((item for item in decision.verdicts if item.rule == decision.reason), None)
-        rule, value, limit = decision.reason or "", verdict.value if verdict else 0.0, verdict.limit if verdict else 0.0
-        tally.refusals[rule] += 1
-        self._refusals.append(RiskRefused(request.now, request.symbol, rule, value, limit))
+        value, limit = (verdict.value, verdict.limit) if verdict else (0.0, 0.0)
+        self._not_sent(request, decision.reason or "", value, limit, tally)
 
     def _write_refusals(self) -> None:
         """Journal the refusals gathered so far, in their order, in one transaction."""
@@ -116,25 +117,25 @@ class EntryMaker:
         intent = self._intent(request, decision)
         problems = order_problems(intent, request.rules, request.quote, request.account.quote_free)
         for problem in problems[:1]:
-            tally.refusals[problem.code] += 1
-            got, needed = float(problem.got), float(problem.needed)
-            self._refusals.append(RiskRefused(request.now, request.symbol, problem.code, got, needed))
+            self._not_sent(request, problem.code, float(problem.got), float(problem.needed), tally)
             log.info("order not sent symbol=%s %s", request.symbol, problem.message)
             return False
+        if not self._protection.takes_a_stop(request.rules):
+            self._not_sent(request, "no_valid_stop", 0.0, 1.0, tally)
+            log.info("order not sent symbol=%s no place for its stop", request.symbol)
+            return False
+        age, limit = request.quote.age_s(self._desk.clock.now()), self._desk.settings.data.max_quote_age_entry_sec
+        if age > limit:
+            # Counting the places took its time.
+            self._not_sent(request, "quote_stale", age, float(limit), tally)
+            return False
         self._write_refusals()
-        with self._desk.store.transaction():
-            save_plan(self._desk.store, _plan(request, decision, intent.position_id), request.now)
-            self._desk.journal.emit(
-                EntryApproved(
-                    at=request.now,
-                    symbol=request.symbol,
-                    size_quote=decision.size_quote,
-                    binding=decision.binding,
-                    confidence=request.opportunity.signal.confidence,
-                    score=request.opportunity.score,
-                )
-            )
-            self._orders.commit(intent)
+        try:
+            self._commit(intent, request, decision)
+        except LimitReached as error:
+            # Another thread or process has written since risk judged.
+            self._not_sent(request, error.rule, float(error.value), float(error.limit), tally)
+            return False
         self._orders.send(intent)
         position = self._positions.position(intent.position_id)
         if position is None or not position.is_open:
@@ -149,6 +150,29 @@ class EntryMaker:
         )
         self._protection.ensure(position)
         return True
+
+    def _not_sent(self, request: EntryRequest, rule: str, value: float, limit: float, tally: CycleTally) -> None:
+        """Count what kept an approved entry from being sent, and journal it with the other refusals."""
+        tally.refusals[rule] += 1
+        self._refusals.append(RiskRefused(request.now, request.symbol, rule, value, limit))
+
+    def _commit(self, intent: OrderIntent, request: EntryRequest, decision: RiskDecision) -> None:
+        """Write the plan, the approval and the order together, if the limits still allow it."""
+        account, risk = request.account, self._desk.settings.risk
+        means = Means(capital(account, risk, real_money=request.real_money), self._keeper.marks)
+        with self._desk.store.transaction():
+            save_plan(self._desk.store, _plan(request, decision, intent.position_id), request.now)
+            self._desk.journal.emit(
+                EntryApproved(
+                    at=request.now,
+                    symbol=request.symbol,
+                    size_quote=decision.size_quote,
+                    binding=decision.binding,
+                    confidence=request.opportunity.signal.confidence,
+                    score=request.opportunity.score,
+                )
+            )
+            self._orders.commit(intent, means=means)
 
     def _intent(self, request: EntryRequest, decision: RiskDecision) -> OrderIntent:
         orders = self._desk.settings.exchange.orders
@@ -190,11 +214,6 @@ def free_disk_mb(path: Path) -> float:
 
 def _lifetime(entry_type: str) -> TimeInForce:
     return TimeInForce.IOC if entry_type == "limit_ioc" else TimeInForce.GTC
-
-
-def _spent(record: IntentRecord) -> Decimal:
-    intent = record.intent
-    return record.filled_quote if record.state.is_terminal else max(record.filled_quote, intent.reserved_quote)
 
 
 def _plan(request: EntryRequest, decision: RiskDecision, position_id: str) -> EntryPlan:

@@ -14,12 +14,14 @@ from bn_ml.domain.exit_levels import (
     hard_drawdown_level,
     initial_levels,
     raised_stop,
+    trailing_distance,
     trailing_is_active,
 )
 from bn_ml.domain.market import ZERO, MarketRules, Quote, exact
 from bn_ml.domain.positions import ExitReason, Position, Tranche
 from bn_ml.exit_rules import exit_rules
 from bn_ml.settings import RiskSettings, Settings, risk_section
+from trader.ladder import ENOUGH, FIRST, RUNNER, SECOND, Slots, ladder
 
 SMALLEST_ATR = Decimal("1e-9")
 """Stands for an unknown ATR at a fill: the closest stop the settings allow."""
@@ -61,20 +63,27 @@ class ExitManager:
         """Give the levels before rounding to ticks; `ValueError` for an unknown ATR in ATR mode."""
         return initial_levels(entry_price, _known(atr_frac), self._rules)
 
-    def tranches(self, position: Position, rules: MarketRules) -> tuple[Tranche, ...]:
+    def tranches(self, position: Position, rules: MarketRules, slots: Slots = ENOUGH) -> tuple[Tranche, ...]:
         """Split what a position holds into tranches with their stop and target.
 
         The quantities sum to the remaining quantity rounded down to the step. A slice below the symbol's minimum at
-        the stop price joins the next one, the last joins the one before it. Targets already taken get no tranche.
-        Empty when even the whole is below the minimum.
+        the stop price joins the next one, the last joins the one before it; so does one the venue has no place for.
+        Targets already taken get no tranche. Empty when even the whole is below the minimum.
         """
+        first = ZERO if position.tp1_hit else self._rules.target_1_share
+        second = ZERO if position.tp2_hit else self._rules.target_2_share
+        runner = 1 - self._rules.target_1_share - self._rules.target_2_share
+        shares = ((FIRST, first), (SECOND, second), (RUNNER, runner))
+        targets = {FIRST: position.target_1, SECOND: position.target_2}
         total = rules.quantity_down(position.remaining_quantity)
-        slices = self._slices(total, position, rules)
-        merged = _merged(slices, position.stop, rules)
-        targets = {"tp1": position.target_1, "tp2": position.target_2}
         return tuple(
-            Tranche(label, quantity, position.stop, target_price=targets.get(label)) for label, quantity in merged
+            Tranche(label, quantity, position.stop, target_price=targets.get(label))
+            for label, quantity in ladder(shares, total, position.stop, rules, slots)
         )
+
+    def trailing_frac(self, position: Position) -> Decimal | None:
+        """Give the distance of a position's trailing stop over its highest price, None while it does not trail."""
+        return trailing_distance(_known(position.atr_frac), self._rules) if position.trailing_active else None
 
     def plan(
         self,
@@ -82,14 +91,14 @@ class ExitManager:
         quote: Quote,
         atr_frac: float,
         now: datetime,
-        sell_signal: bool = False,
-        rules: MarketRules | None = None,
+        sell_signal: bool,
+        rules: MarketRules,
     ) -> ExitPlan:
         """Judge one open position on a fresh quote.
 
         Highs traded between two looks count when the caller has written them into `max_price_seen`. Labels use the
-        ATR of the entry, so give `position.atr_frac` to behave like them. With `rules` a raised stop lies on a tick.
-        A stop raised to or above the present price closes at once.
+        ATR of the entry, so give `position.atr_frac` to behave like them. A raised stop lies on a tick of `rules`; one
+        raised to or above the present price closes at once.
         """
         price = traded_price(quote)
         highest = max(position.max_price_seen, price)
@@ -125,7 +134,7 @@ class ExitManager:
         return position.tp1_hit or (bool(position.tranches) and not has_tranche and highest > position.target_1)
 
     def _raised(
-        self, position: Position, highest: Decimal, atr_frac: float, *, tp1_hit: bool, rules: MarketRules | None
+        self, position: Position, highest: Decimal, atr_frac: float, *, tp1_hit: bool, rules: MarketRules
     ) -> Decimal:
         raised = raised_stop(
             position.entry_price, position.stop, highest, self._rules, tp1_hit=tp1_hit, atr_frac=_known(atr_frac)
@@ -133,51 +142,14 @@ class ExitManager:
         paid_back = position.stop
         if tp1_hit and self._rules.break_even_after_tp1:
             paid_back = max(self._paid_back(position), break_even(position.entry_price, self._rules.fee_frac))
-        if rules is None:
-            return max(raised, paid_back)
         on_tick = rules.price_down(raised)
         up = rules.price_up(paid_back) if paid_back > position.stop else position.stop
         return max(position.stop, on_tick, up)
 
     def _paid_back(self, position: Position) -> Decimal:
         """Give the price that returns what was really paid per unit, the exit fee included."""
-        if position.initial_quantity <= 0:
-            return ZERO
         return position.cost_quote / position.initial_quantity / (1 - self._rules.fee_frac)
-
-    def _slices(self, total: Decimal, position: Position, rules: MarketRules) -> tuple[tuple[str, Decimal], ...]:
-        first = ZERO if position.tp1_hit else self._rules.target_1_share
-        second = ZERO if position.tp2_hit else self._rules.target_2_share
-        runner = 1 - self._rules.target_1_share - self._rules.target_2_share
-        whole = first + second + runner
-        if whole <= 0:
-            return (("runner", total),)
-        sold_1 = rules.quantity_down(total * first / whole)
-        sold_2 = rules.quantity_down(total * second / whole)
-        return ("tp1", sold_1), ("tp2", sold_2), ("runner", total - sold_1 - sold_2)
-
-
-def is_sellable(quantity: Decimal, price: Decimal, rules: MarketRules) -> bool:
-    """Tell whether a sell order of this quantity passes the symbol's minimum at a price."""
-    enough = quantity >= max(rules.min_quantity, rules.step)
-    return enough and quantity * price >= rules.min_notional
 
 
 def _known(atr_frac: float) -> Decimal:
     return exact(atr_frac) if math.isfinite(atr_frac) else ZERO
-
-
-def _merged(
-    slices: tuple[tuple[str, Decimal], ...], stop: Decimal, rules: MarketRules
-) -> tuple[tuple[str, Decimal], ...]:
-    kept: list[tuple[str, Decimal]] = []
-    carried = ZERO
-    for label, quantity in slices:
-        carried += quantity
-        if (quantity > 0 or label == "runner") and carried > 0 and is_sellable(carried, stop, rules):
-            kept.append((label, carried))
-            carried = ZERO
-    if not kept or carried == 0:
-        return tuple(kept)
-    label, quantity = kept[-1]
-    return (*kept[:-1], (label, quantity + carried))

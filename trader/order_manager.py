@@ -1,35 +1,38 @@
 """Orders: intent committed first, sent once, the answer classified, the unknown resolved.
 
 An intent row exists on disk before the exchange hears of it, so whatever happens afterwards it can be asked for by its
-client id. Nothing is ever sent twice. Every fill is booked in one transaction with all that follows from it.
+client id. Nothing is ever sent twice. Every report is booked in one transaction with all that follows from it.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from bn_ml.control import permits
 from bn_ml.crash_points import crash_point
-from bn_ml.domain.account import Control
-from bn_ml.domain.events import OrderFinished, OrderOutcomeUnknown, OrderRejected, OrderSent
+from bn_ml.domain.account import Control, ControlState
+from bn_ml.domain.events import OrderSent
 from bn_ml.domain.market import Symbol
-from bn_ml.domain.orders import IntentRecord, IntentState, OrderIntent, OrderReport, OrderStatus
-from bn_ml.errors import OutcomeUnknown, Refused, StateError, Transient
+from bn_ml.domain.orders import Fill, IntentRecord, IntentState, OrderIntent, OrderReport, receive_window
+from bn_ml.errors import ExchangeError, OutcomeUnknown, Refused, Transient, Unreachable
 from trader.desk import Desk
+from trader.gate import Gate, Means
+from trader.lost_orders import LostOrders
+from trader.order_records import OrderRecords
 from trader.position_manager import PositionManager
+from trader.tightening import tighten
 
 log = logging.getLogger(__name__)
 
 ACCEPTANCE_SLACK = timedelta(seconds=3)
 """How long after the receive window a request may still reach the matching engine."""
 
-_TERMINAL = {
-    OrderStatus.FILLED: IntentState.FILLED,
-    OrderStatus.CANCELED: IntentState.CANCELED,
-    OrderStatus.EXPIRED: IntentState.EXPIRED,
-    OrderStatus.REJECTED: IntentState.REFUSED,
-}
+LOCAL, BUSY, TOO_MANY_ORDERS, OUTSIDE_WINDOW = 0, -1003, -1015, -1021
+NOT_THE_ORDER = frozenset({LOCAL, BUSY, TOO_MANY_ORDERS, OUTSIDE_WINDOW})
+"""Refusals that say nothing of the order itself: it never left, came too late, or the exchange asks to wait."""
+
+KEY_REFUSALS = frozenset({-2014, -2015})
 
 
 class OrderManager:
@@ -37,35 +40,37 @@ class OrderManager:
 
     def __init__(self, desk: Desk, positions: PositionManager) -> None:
         """Load the orders that are not finished."""
+        self._desk = desk
         self._store = desk.store
         self._exchange = desk.exchange
-        self._journal = desk.journal
         self._clock = desk.clock
-        self.positions = positions
-        receive_window = timedelta(milliseconds=desk.settings.exchange.recv_window_ms)
-        self._acceptance = receive_window + ACCEPTANCE_SLACK
-        self.refusals_in_row = 0
+        self._gate = Gate(desk.store, desk.settings)
+        self._records = OrderRecords(desk, positions)
+        self._lost = LostOrders(desk, self._records)
+        self._receive_window = timedelta(milliseconds=desk.settings.exchange.recv_window_ms)
         self._owner = self._store.control().owner
-        self._open = {record.intent.client_id: record for record in self._store.open_intents()}
+        self.positions = positions
+        self.refusals_in_row = 0
 
     def own(self, control: Control) -> None:
         """Write orders as the owner of the book from here on; a later start by anybody ends that."""
         self._owner = control.owner
 
-    def commit(self, *intents: OrderIntent) -> None:
-        """Write intents, with the control state checked in the same transaction.
+    def commit(self, *intents: OrderIntent, means: Means | None = None) -> None:
+        """Write intents, with control state, owner and limits checked in the same transaction.
 
-        Raises `Refused` if the state forbids them and `StateError` once another process owns the book.
+        `means` is what an entry is measured against. Raises `LimitReached` (a `Refused`) if state or limits forbid
+        them and `StateError` once another process owns the book.
         """
         with self._store.transaction():
             control = self._store.control()
             for intent in intents:
-                if not permits(control.state, intent.purpose):
-                    raise Refused(f"{intent.purpose.value} under {control.state.value} ({control.reason})")
-                self._store.add_intent(intent, self._owner)
-                self._journal.emit(_sent(intent))
+                self._gate.require_permitted(control, intent)
+                self._store.add_intent(intent, self._owner, self._deadline(intent))
+                self._gate.require_room(intent, means)
+                self._desk.journal.emit(_sent(intent))
         for intent in intents:
-            self._record(intent.client_id)
+            self._records.record(intent.client_id)
 
     def send(self, intent: OrderIntent) -> IntentRecord:
         """Send an order whose intent is on disk; the record tells what is known of it afterwards."""
@@ -74,13 +79,13 @@ class OrderManager:
             report = self._exchange.create_order(intent)
             crash_point("order.answered")
         except Refused as error:
-            self._refuse(intent, error)
+            self._refuse(error, intent)
         except (OutcomeUnknown, Transient) as error:
-            self._mark_unknown(intent, str(error))
+            self._records.doubt(intent, str(error))
         else:
             self.refusals_in_row = 0
             self.book(report)
-        return self._record(intent.client_id)
+        return self._records.record(intent.client_id)
 
     def send_oco(self, target: OrderIntent, stop: OrderIntent) -> tuple[IntentRecord, IntentRecord]:
         """Send a target and a stop of which one cancels the other; both intents are on disk."""
@@ -89,18 +94,15 @@ class OrderManager:
             reports = self._exchange.create_oco(target, stop)
             crash_point("oco.answered")
         except Refused as error:
-            self._refuse(target, error)
-            self._refuse(stop, error)
-            # One refused list is one refusal.
-            self.refusals_in_row -= 1
+            self._refuse(error, target, stop)
         except (OutcomeUnknown, Transient) as error:
-            self._mark_unknown(target, str(error))
-            self._mark_unknown(stop, str(error))
+            self._records.doubt(target, str(error))
+            self._records.doubt(stop, str(error))
         else:
             self.refusals_in_row = 0
             for report in reports:
                 self.book(report)
-        return self._record(target.client_id), self._record(stop.client_id)
+        return self._records.record(target.client_id), self._records.record(stop.client_id)
 
     def replace(self, old: IntentRecord, intent: OrderIntent) -> IntentRecord:
         """Cancel an order and place another in one request; the intent is on disk and names the order it replaces.
@@ -112,18 +114,19 @@ class OrderManager:
             done = self._exchange.replace_order(old.intent.client_id, intent)
             crash_point("replace.answered")
         except Refused as error:
-            self._refuse(intent, error)
+            self._refuse(error, intent)
             self._look_up(old)
         except (OutcomeUnknown, Transient) as error:
-            self._mark_unknown(intent, str(error))
+            self._records.doubt(intent, str(error))
         else:
             self.refusals_in_row = 0
             self.book(done.canceled)
             if done.placed is None:
-                self._refuse(intent, Refused(done.refusal, done.code))
+                self._refuse(Refused(done.refusal, done.code), intent)
             else:
                 self.book(done.placed)
-        return self._record(intent.client_id)
+            self._follow_list(old)
+        return self._records.record(intent.client_id)
 
     def cancel(self, record: IntentRecord) -> IntentRecord:
         """Ask for a cancel and read back what it left; an unclear answer leaves the intent open."""
@@ -132,75 +135,112 @@ class OrderManager:
         try:
             report = self._exchange.cancel_order(symbol, client_id)
             crash_point("cancel.answered")
-            if report is None:
-                report = self._exchange.order_status(symbol, client_id)
         except (Refused, OutcomeUnknown, Transient) as error:
             log.warning("cancel unclear symbol=%s client_id=%s error=%s", symbol, client_id, error)
-            return self._record(client_id)
+            return self._records.record(client_id)
         if report is not None:
             self.book(report)
+        if not self._records.record(client_id).state.is_terminal:
+            self._look_up(record)
         self._follow_list(record)
-        return self._record(client_id)
+        return self._records.record(client_id)
 
     def refresh(self) -> None:
-        """Bring every intent that is not finished up to date with the exchange; raises `Transient` when it is away."""
-        pending = self.open_intents()
-        if not pending:
+        """Bring every intent that is not finished up to date with the exchange; raises `Transient` when it is away.
+
+        An order that cannot be asked for keeps none of the others from being looked at.
+        """
+        if not self.open_intents():
             return
         resting = {report.client_id: report for report in self._exchange.open_orders()}
-        for record in pending:
-            report = resting.get(record.intent.client_id)
-            if report is not None and record.state is not IntentState.OPEN:
-                self.book(report)
-                record = self._record(record.intent.client_id)
-            if report is None or report.executed_quantity != record.filled_quantity:
-                self.resolve(record)
+        self._for_each(self.open_intents(), lambda client_id: self._bring_up_to_date(client_id, resting.get(client_id)))
+
+    def refresh_doubtful(self) -> None:
+        """Ask for the orders nobody can account for, and for no other: a look that costs little, for use in between.
+
+        Raises `Transient` as `refresh` does.
+        """
+        doubtful = [item for item in self.open_intents() if item.state is not IntentState.OPEN]
+        self._for_each(doubtful, lambda client_id: self.resolve(self._records.record(client_id)))
 
     def resolve(self, record: IntentRecord) -> IntentRecord:
         """Ask the exchange for one order by its client id and book the answer.
 
-        Absence proves nothing until the exchange can no longer accept the request, and never of an order it has shown.
+        Absence proves nothing until the exchange can no longer accept the request, and of an order it has shown only
+        when it lasts and the account's trades agree.
         """
         intent = record.intent
         report = self._exchange.order_status(intent.symbol, intent.client_id)
         if report is not None:
             self.book(report)
-        elif record.state is IntentState.OPEN:
-            log.error("order not found any more symbol=%s client_id=%s", intent.symbol, intent.client_id)
-        elif self._clock.now() > intent.created_at + self._acceptance:
-            self._finish(intent, IntentState.NEVER_ACCEPTED, "not found after the receive window")
+        elif record.state.is_terminal:
+            return record
+        elif self._records.was_shown(record):
+            self._lost.missing(record)
+        elif self._clock.now() > record.deadline:
+            self._records.finish(intent, IntentState.NEVER_ACCEPTED, "not found after the receive window")
         elif record.state is IntentState.SENT:
-            self._mark_unknown(intent, "not found yet")
-        return self._record(intent.client_id)
+            self._records.doubt(intent, "not found yet")
+        return self._records.record(intent.client_id)
 
     def book(self, report: OrderReport) -> None:
-        """Book the report's new fills, each in a transaction of its own, then its state."""
-        record = self._record(report.client_id)
-        for fill in report.fills:
-            with self._store.transaction():
-                if self._store.add_fill(fill):
-                    self.positions.book_fill(record.intent, fill)
-        if record.state.is_terminal:
-            return
-        if report.status.is_open:
-            if record.state is not IntentState.OPEN:
-                self._store_state(record.intent, IntentState.OPEN, exchange_id=report.exchange_id)
-            self._record(report.client_id)
-            return
-        self._finish(record.intent, _TERMINAL[report.status], "", exchange_id=report.exchange_id)
+        """Book a report's new fills and, where it agrees with them, the state it tells of, in one transaction."""
+        self._lost.seen(report.client_id)
+        self._records.book(report)
+
+    def claim(self, trades: Sequence[Fill]) -> tuple[Fill, ...]:
+        """Book the trades of our orders that are not booked yet and give those that no order of ours explains."""
+        strange: list[Fill] = []
+        for fill in trades:
+            if self._store.has_fill(fill.symbol, fill.trade_id):
+                continue
+            record = self._store.intent(fill.client_id) if fill.client_id else None
+            record = record or self._store.intent_at_exchange(fill.symbol, fill.order_id)
+            if record is None:
+                strange.append(fill)
+            else:
+                log.warning("trade found by symbol symbol=%s trade_id=%s", fill.symbol, fill.trade_id)
+                self._records.book_trades(record, (fill,))
+        return tuple(strange)
 
     def unknown_symbols(self) -> frozenset[Symbol]:
         """Give the symbols with an order nobody can account for yet."""
         doubtful = (IntentState.SENT, IntentState.UNKNOWN)
-        return frozenset(item.intent.symbol for item in self._open.values() if item.state in doubtful)
+        return frozenset(item.intent.symbol for item in self.open_intents() if item.state in doubtful)
 
     def open_of(self, position_id: str) -> tuple[IntentRecord, ...]:
         """Give the unfinished orders of one position, oldest first."""
-        return tuple(item for item in self._open.values() if item.intent.position_id == position_id)
+        return tuple(item for item in self.open_intents() if item.intent.position_id == position_id)
 
     def open_intents(self) -> tuple[IntentRecord, ...]:
         """Give all unfinished orders, oldest first."""
-        return tuple(self._open.values())
+        return self._records.unfinished()
+
+    def _deadline(self, intent: OrderIntent) -> datetime:
+        return intent.created_at + receive_window(intent, self._receive_window) + ACCEPTANCE_SLACK
+
+    def _bring_up_to_date(self, client_id: str, resting: OrderReport | None) -> None:
+        record = self._records.record(client_id)
+        if resting is not None:
+            self._lost.seen(client_id)
+            if record.state is not IntentState.OPEN:
+                self.book(resting)
+                record = self._records.record(client_id)
+        if resting is None or resting.executed_quantity != record.filled_quantity:
+            self.resolve(record)
+
+    def _for_each(self, records: Sequence[IntentRecord], act: Callable[[str], object]) -> None:
+        """Act on each order; one that cannot be asked for keeps none of the others waiting, an absent exchange all."""
+        failure: Transient | None = None
+        for record in records:
+            try:
+                act(record.intent.client_id)
+            except Unreachable:
+                raise
+            except Transient as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     def _follow_list(self, record: IntentRecord) -> None:
         list_id = record.intent.list_id
@@ -211,47 +251,17 @@ class OrderManager:
     def _look_up(self, record: IntentRecord) -> None:
         """Resolve an order if the exchange answers; otherwise the next refresh does."""
         try:
-            self.resolve(record)
-        except Transient as error:
+            self.resolve(self._records.record(record.intent.client_id))
+        except ExchangeError as error:
             log.warning("order unclear client_id=%s error=%s", record.intent.client_id, error)
 
-    def _refuse(self, intent: OrderIntent, error: Refused) -> None:
-        self.refusals_in_row += 1
-        reason = f"{error.code} {error}".strip() if error.code else str(error)
-        with self._store.transaction():
-            self._store.update_intent(intent.client_id, IntentState.REFUSED, reason=reason, at=self._clock.now())
-            self._journal.emit(OrderRejected(self._clock.now(), intent.symbol, intent.client_id, reason))
-            self.positions.entry_ended(intent)
-        self._record(intent.client_id)
-        log.warning("order refused symbol=%s purpose=%s reason=%s", intent.symbol, intent.purpose.value, reason)
-
-    def _mark_unknown(self, intent: OrderIntent, reason: str) -> None:
-        with self._store.transaction():
-            self._store.update_intent(intent.client_id, IntentState.UNKNOWN, reason=reason, at=self._clock.now())
-            self._journal.emit(OrderOutcomeUnknown(self._clock.now(), intent.symbol, intent.client_id, reason))
-        self._record(intent.client_id)
-        log.error("order outcome unknown symbol=%s client_id=%s reason=%s", intent.symbol, intent.client_id, reason)
-
-    def _finish(self, intent: OrderIntent, state: IntentState, reason: str, *, exchange_id: str = "") -> None:
-        with self._store.transaction():
-            self._store_state(intent, state, reason=reason, exchange_id=exchange_id)
-            self._journal.emit(OrderFinished(self._clock.now(), intent.symbol, intent.client_id, state.value))
-            self.positions.entry_ended(intent)
-        self._record(intent.client_id)
-
-    def _store_state(self, intent: OrderIntent, state: IntentState, *, reason: str = "", exchange_id: str = "") -> None:
-        now: datetime = self._clock.now()
-        self._store.update_intent(intent.client_id, state, reason=reason, exchange_id=exchange_id, at=now)
-
-    def _record(self, client_id: str) -> IntentRecord:
-        record = self._store.intent(client_id)
-        if record is None:
-            raise StateError(f"no intent {client_id} in the book")
-        if record.state.is_terminal:
-            self._open.pop(client_id, None)
-        else:
-            self._open[client_id] = record
-        return record
+    def _refuse(self, error: Refused, *intents: OrderIntent) -> None:
+        """Book one refusal, of an order or of a list, and act on what it says of the key."""
+        self.refusals_in_row += error.code not in NOT_THE_ORDER
+        for intent in intents:
+            self._records.refuse(intent, error)
+        if error.code in KEY_REFUSALS:
+            tighten(self._desk, ControlState.REDUCE_ONLY, f"key_refused: {error.code} {error}", "orders")
 
 
 def _sent(intent: OrderIntent) -> OrderSent:

@@ -3,105 +3,34 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from bn_ml.domain.events import LegTaken, OrderFilled, PositionClosed, PositionOpened
+from bn_ml.codecs import from_plain, to_plain
+from bn_ml.domain.events import (
+    DifferenceWrittenOff,
+    LegTaken,
+    OrderFilled,
+    PositionClosed,
+    PositionOpened,
+    PositionReconciled,
+)
 from bn_ml.domain.market import ZERO
 from bn_ml.domain.orders import Fill, OrderIntent, Purpose, Side
 from bn_ml.domain.positions import ExitReason, Leg, Position, PositionStatus, Tranche
 from bn_ml.errors import StateError
+from bn_ml.state_store import StateStore
 from trader.account_keeper import AccountKeeper
 from trader.desk import Desk
-from trader.entry_plan import EntryPlan, load_plan, read_notes
-from trader.exit_manager import ExitManager, stop_reason
+from trader.entry_plan import load_plan, read_notes
+from trader.exit_manager import ExitManager
+from trader.position_arithmetic import bought_after_close, grown, missed, opened, received, reduced, sale_reason
 
 log = logging.getLogger(__name__)
 
-
-def opened(fill: Fill, plan: EntryPlan, exits: ExitManager) -> Position:
-    """Give the position the first fill of an entry makes."""
-    levels = exits.levels(fill.price, plan.atr_frac, plan.rules)
-    return Position(
-        position_id=plan.position_id,
-        symbol=fill.symbol,
-        status=PositionStatus.OPEN,
-        opened_at=fill.at,
-        entry_price=fill.price,
-        initial_quantity=_received(fill),
-        remaining_quantity=_received(fill),
-        cost_quote=_paid(fill),
-        cost_open_quote=_paid(fill),
-        fees_quote=_fee_quote(fill),
-        stop=levels.stop,
-        target_1=levels.target_1,
-        target_2=levels.target_2,
-        max_price_seen=fill.price,
-        planned_loss_quote=plan.planned_loss_quote,
-        atr_frac=plan.atr_frac,
-        confidence=plan.confidence,
-        score=plan.score,
-        bundle_version=plan.bundle_version,
-        data_source=plan.data_source,
-    )
-
-
-def grown(position: Position, fill: Fill, plan: EntryPlan, exits: ExitManager) -> Position:
-    """Give the position after a further fill of its entry; the entry price is the average of what was paid."""
-    bought = position.initial_quantity + _received(fill)
-    average = (position.entry_price * position.initial_quantity + fill.price * _received(fill)) / bought
-    levels = exits.levels(average, plan.atr_frac, plan.rules)
-    return replace(
-        position,
-        entry_price=average,
-        initial_quantity=bought,
-        remaining_quantity=position.remaining_quantity + _received(fill),
-        cost_quote=position.cost_quote + _paid(fill),
-        cost_open_quote=position.cost_open_quote + _paid(fill),
-        fees_quote=position.fees_quote + _fee_quote(fill),
-        stop=levels.stop,
-        target_1=levels.target_1,
-        target_2=levels.target_2,
-        max_price_seen=max(position.max_price_seen, fill.price),
-    )
-
-
-def reduced(position: Position, fill: Fill, reason: ExitReason, step: Decimal) -> Position:
-    """Give the position after a sale; what is left below one step is dust and closes it.
-
-    Cost is taken in proportion to the quantity sold; the sale that closes the position bears what is left of it, dust
-    included.
-    """
-    remaining = position.remaining_quantity - fill.quantity
-    if remaining < 0:
-        raise StateError(f"{fill.symbol}: sold {fill.quantity} of {position.remaining_quantity} held")
-    closes = remaining < step
-    share = position.cost_open_quote * fill.quantity / position.remaining_quantity
-    cost = position.cost_open_quote if closes else share
-    proceeds = fill.quote_quantity - (fill.fee if fill.fee_asset == fill.symbol.quote else ZERO)
-    leg = Leg(reason, fill.quantity, fill.price, proceeds - cost, fill.at)
-    after = replace(
-        position,
-        remaining_quantity=ZERO if closes else remaining,
-        cost_open_quote=ZERO if closes else position.cost_open_quote - cost,
-        proceeds_quote=position.proceeds_quote + proceeds,
-        realized_quote=position.realized_quote + leg.pnl_quote,
-        fees_quote=position.fees_quote + _fee_quote(fill),
-        tp1_hit=position.tp1_hit or reason is ExitReason.TP1,
-        tp2_hit=position.tp2_hit or reason is ExitReason.TP2,
-        legs=(*position.legs, leg),
-    )
-    if not closes:
-        return after
-    return replace(
-        after,
-        status=PositionStatus.CLOSED,
-        dust_quantity=remaining,
-        closed_at=fill.at,
-        close_reason=reason,
-        tranches=(),
-    )
+DUST = "dust"
 
 
 class PositionManager:
@@ -153,14 +82,52 @@ class PositionManager:
             self._keeper.leg_taken(lost)
             self._close(closed, reason)
 
-    def book_fill(self, intent: OrderIntent, fill: Fill) -> None:
-        """Apply one new fill to its position and write all that follows from it."""
+    def go_missing(self, position: Position, missing: Decimal, at: datetime) -> Position:
+        """Take a part that the account does not hold any more out of a position, and tell of it."""
+        step = load_plan(self._store, position.position_id).rules.step
+        with self._store.transaction():
+            after = missed(position, missing, step, at)
+            self.save(after)
+            leg = after.legs[-1]
+            self._keeper.leg_taken(leg)
+            self._journal.emit(
+                PositionReconciled(at, position.symbol, position.position_id, missing, lost_quote=-leg.pnl_quote)
+            )
+            if not after.is_open:
+                self._close(after, ExitReason.RECONCILED)
+        return after
+
+    def take_out(self, asset: str, amount: Decimal, at: datetime, note: str) -> None:
+        """Take an amount that is gone from the account out of the books: of dust first, then of what is held.
+
+        The orders of a position that loses by it must have ended before.
+        """
+        with self._store.transaction():
+            self._store.deposit(asset, -amount, at, note)
+            self._journal.emit(DifferenceWrittenOff(at, asset, amount, note))
+            if asset == self._keeper.quote_asset:
+                self._keeper.cash_left(amount)
+                return
+            from_dust = min(max(dust(self._store).get(asset, ZERO), ZERO), amount)
+            self._leave_dust(asset, -from_dust, at)
+            for position in self.open_positions():
+                if position.symbol.base == asset and amount > from_dust:
+                    self.go_missing(position, min(amount - from_dust, position.remaining_quantity), at)
+
+    def book_fill(self, intent: OrderIntent, fill: Fill) -> Decimal:
+        """Apply one new fill to its position and write all that follows from it.
+
+        Gives the quantity that cannot be what the order was for: sold beyond what was held, or bought for a position
+        already closed.
+        """
+        held = self.position(intent.position_id)
         self._journal.emit(_filled(fill))
         self._keeper.fill_booked(fill)
         if fill.side is Side.BUY:
             self._book_buy(intent, fill)
-        else:
-            self._book_sale(intent, fill)
+            return ZERO if held is None or held.is_open else fill.quantity
+        self._book_sale(intent, fill)
+        return ZERO if held is None else max(fill.quantity - held.remaining_quantity, ZERO)
 
     def entry_ended(self, intent: OrderIntent) -> None:
         """Take notice that an entry order can buy no more."""
@@ -182,7 +149,13 @@ class PositionManager:
     def _book_buy(self, intent: OrderIntent, fill: Fill) -> None:
         plan = load_plan(self._store, intent.position_id)
         held = self.position(intent.position_id)
-        position = opened(fill, plan, self._exits) if held is None else grown(held, fill, plan, self._exits)
+        if held is None:
+            position = opened(fill, plan, self._exits)
+        elif held.is_open:
+            position = grown(held, fill, plan, self._exits)
+        else:
+            position = bought_after_close(held, fill)
+            self._leave_dust(held.symbol.base, received(fill), fill.at)
         self.save(position)
         notes = {**_trade_notes(intent, fill), **read_notes(plan)}
         self._add_trade(fill, notes)
@@ -201,7 +174,9 @@ class PositionManager:
         self._journal.emit(
             LegTaken(fill.at, fill.symbol, held.position_id, reason.value, fill.quantity, fill.price, leg.pnl_quote)
         )
-        if not position.is_open:
+        if not held.is_open:
+            self._leave_dust(held.symbol.base, -fill.quantity, fill.at)
+        elif not position.is_open:
             self._close(position, reason)
         elif reason in (ExitReason.TP1, ExitReason.TP2):
             self._say(
@@ -225,6 +200,7 @@ class PositionManager:
     def _close(self, position: Position, reason: ExitReason) -> None:
         closed_at = position.closed_at or position.opened_at
         self._keeper.position_closed(position)
+        self._leave_dust(position.symbol.base, position.dust_quantity, closed_at)
         held_s = (closed_at - position.opened_at).total_seconds()
         self._say(
             f"closed symbol={position.symbol} reason={reason.value} pnl={position.realized_quote:.2f} "
@@ -241,6 +217,13 @@ class PositionManager:
             )
         )
 
+    def _leave_dust(self, asset: str, quantity: Decimal, at: datetime) -> None:
+        """Add what a closed position leaves to the asset's dust."""
+        if quantity:
+            total = dust(self._store)
+            total[asset] = total.get(asset, ZERO) + quantity
+            save_dust(self._store, total, at)
+
     def _add_trade(self, fill: Fill, notes: dict[str, object]) -> None:
         self._store.add_trade(
             at=fill.at,
@@ -253,27 +236,15 @@ class PositionManager:
         )
 
 
-def sale_reason(intent: OrderIntent, position: Position) -> ExitReason:
-    """Tell why an order sells: by its tranche, by how far its stop had been raised, or by the reason it carries."""
-    if intent.purpose is Purpose.TARGET:
-        return ExitReason.TP1 if intent.tranche == "tp1" else ExitReason.TP2
-    if intent.purpose is Purpose.STOP:
-        return stop_reason(position)
-    return ExitReason(intent.reason)
+def dust(store: StateStore) -> dict[str, Decimal]:
+    """Give what closed positions have left of each asset: too small to sell, ours, and part of no position."""
+    kept = store.get(DUST)
+    return {} if kept is None else from_plain(dict[str, Decimal], kept)
 
 
-def _received(fill: Fill) -> Decimal:
-    return fill.quantity - (fill.fee if fill.fee_asset == fill.symbol.base else ZERO)
-
-
-def _paid(fill: Fill) -> Decimal:
-    return fill.quote_quantity + (fill.fee if fill.fee_asset == fill.symbol.quote else ZERO)
-
-
-def _fee_quote(fill: Fill) -> Decimal:
-    if fill.fee_asset == fill.symbol.base:
-        return fill.fee * fill.price
-    return fill.fee if fill.fee_asset == fill.symbol.quote else ZERO
+def save_dust(store: StateStore, total: Mapping[str, Decimal], at: datetime) -> None:
+    """Write the dust of each asset that has any."""
+    store.put(DUST, to_plain({asset: amount for asset, amount in sorted(total.items()) if amount}), at)
 
 
 def _slippage(intent: OrderIntent, fill: Fill) -> float:

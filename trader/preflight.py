@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import Enum
 
 from bn_ml.domain.market import ZERO, MarketRules, Symbol, exact
+from bn_ml.errors import ExchangeError
 from bn_ml.settings import Settings
 
 MAX_CLOCK_OFFSET_S = 1.0
@@ -49,8 +50,10 @@ class KeyRights:
 class PreflightFacts:
     """What was measured before the start. A problem text is empty where there is none.
 
-    `offset_s` is the exchange's clock minus ours. `capital` is what the book may trade with. `unproven` holds the
-    reason for each symbol that its models do not let trade. `reconciliation` is the difference of book and exchange.
+    `offset_s` is the exchange's clock minus ours. `capital` is what the book may trade with, `positions` how many are
+    open. `unproven` holds the reason for each symbol that its models do not let trade. `reconciliation` is the
+    difference of book and exchange, `waiting` names assets that moved too recently to be compared. `halt` is why the
+    book's control state is not NORMAL.
     """
 
     unreachable: str = ""
@@ -58,6 +61,7 @@ class PreflightFacts:
     offset_s: float | None = None
     quote_free: Decimal = ZERO
     capital: Decimal = ZERO
+    positions: int = 0
     symbols: tuple[Symbol, ...] = ()
     rules: Mapping[Symbol, MarketRules] = field(default_factory=dict)
     unproven: Mapping[Symbol, str] = field(default_factory=dict)
@@ -68,6 +72,8 @@ class PreflightFacts:
     alert_channels: tuple[str, ...] = ()
     alert_problem: str = ""
     reconciliation: str = ""
+    waiting: str = ""
+    halt: str = ""
     config_hash: str = ""
 
 
@@ -86,7 +92,8 @@ def judged(facts: PreflightFacts, settings: Settings) -> tuple[Finding, ...]:
         _problem(".env permissions", facts.env_problem, "not readable by others", "chmod 600 .env"),
         _disk(facts, settings),
         _alerts(facts),
-        _problem("reconciliation", facts.reconciliation, "book and exchange agree", _RECONCILE_FIX),
+        _reconciliation(facts),
+        _control(facts),
     )
 
 
@@ -99,14 +106,19 @@ def missing_keys(key: str, secret: str) -> tuple[Finding, ...]:
     return (Finding("API keys", Severity.FAIL, f"API keys not configured: {', '.join(absent)}", fix),)
 
 
+def rejected_key(error: ExchangeError) -> tuple[Finding, ...]:
+    """Give the finding for a key the exchange does not accept."""
+    fix = "check BINANCE_API_KEY and BINANCE_API_SECRET, the key's IP list, and exchange.testnet"
+    return (Finding("key rights", Severity.FAIL, f"the exchange refuses the key: {error}", fix),)
+
+
 def failed(findings: tuple[Finding, ...]) -> bool:
     """Whether any check forbids the start."""
     return any(finding.severity is Severity.FAIL for finding in findings)
 
 
 _RECONCILE_FIX = (
-    "look at the table, then accept it with bnml-kill-switch --resume --reason TEXT, or close everything with "
-    "bnml-kill-switch"
+    "find out why; then undo it, or accept it as not ours with bnml-kill-switch --resume --reason TEXT and start again"
 )
 
 
@@ -156,6 +168,9 @@ def _capital(facts: PreflightFacts, settings: Settings) -> Finding:
     floor = exact(settings.risk.min_capital_usdt)
     quote = settings.base_quote
     seen = f"{facts.capital:.2f} {quote} to trade with, {facts.quote_free:.2f} free on the account, minimum {floor:f}"
+    if facts.capital < floor and facts.positions:
+        fix = "what is held is managed; deposit and raise the capital in the settings for new entries"
+        return Finding("capital", Severity.WARN, seen, fix)
     if facts.capital < floor:
         fix = "deposit, or set risk.capital_total and risk.max_live_capital_usdt to at least risk.min_capital_usdt"
         return Finding("capital", Severity.FAIL, seen, fix)
@@ -163,6 +178,9 @@ def _capital(facts: PreflightFacts, settings: Settings) -> Finding:
 
 
 def _symbols(facts: PreflightFacts, settings: Settings) -> Iterator[Finding]:
+    if not facts.symbols and settings.universe.discovery.enabled:
+        yield Finding("universe", Severity.OK, "symbols come from universe.discovery")
+        return
     if not facts.symbols:
         yield Finding("universe", Severity.FAIL, "no symbol to trade", "name some in universe.training_symbols")
         return
@@ -224,6 +242,22 @@ def _alerts(facts: PreflightFacts) -> Finding:
         fix = "enable a channel in monitoring.alerting; the log is the only one for now"
         return Finding("alerts", Severity.WARN, "no alert channel configured", fix)
     return Finding("alerts", Severity.OK, f"test sent by {', '.join(facts.alert_channels)}")
+
+
+def _reconciliation(facts: PreflightFacts) -> Finding:
+    if facts.reconciliation:
+        return Finding("reconciliation", Severity.FAIL, facts.reconciliation, _RECONCILE_FIX)
+    if facts.waiting:
+        seen = f"{facts.waiting} moved just now"
+        return Finding("reconciliation", Severity.WARN, seen, "nothing to do; they are compared again in ten seconds")
+    return Finding("reconciliation", Severity.OK, "book and exchange agree")
+
+
+def _control(facts: PreflightFacts) -> Finding:
+    if facts.halt:
+        fix = "when the cause is gone: bnml-kill-switch --resume --reason TEXT"
+        return Finding("control state", Severity.WARN, f"no entries, {facts.halt}", fix)
+    return Finding("control state", Severity.OK, "NORMAL")
 
 
 def _problem(name: str, problem: str, good: str, fix: str = "") -> Finding:

@@ -60,10 +60,15 @@ def _dust_frac(case: Case) -> Decimal:
 
 
 def no_valid_stop(case: Case) -> RuleVerdict:
-    """The stop and both targets must pass the symbol's filters, the stop below the bid. Value: stop, limit: bid."""
+    """The stop and both targets must pass the symbol's filters, the stop below the bid. Value: stop, limit: bid.
+
+    The symbol must take stop orders at all, and one for the whole of what is bought.
+    """
     request, levels = case.request, case.terms.levels
     passed = (
         case.atr_known
+        and request.rules.stops_allowed
+        and _fits_one_stop(case.size.quantity, levels.stop, request.rules)
         and levels.stop < request.quote.bid
         and price_passes(levels.stop, request.quote, request.rules)
         and price_passes(levels.target_2, request.quote, request.rules)
@@ -71,6 +76,12 @@ def no_valid_stop(case: Case) -> RuleVerdict:
         and request.quote.ask - levels.stop >= LEAST_STOP_TICKS * request.rules.tick
     )
     return RuleVerdict("no_valid_stop", float(levels.stop), float(request.quote.bid), passed)
+
+
+def _fits_one_stop(quantity: Decimal, stop: Decimal, rules: MarketRules) -> bool:
+    """Tell whether one stop may sell it all: largest quantity and largest notional."""
+    few = rules.max_quantity == 0 or quantity <= rules.max_quantity
+    return few and (rules.max_notional == 0 or quantity * stop <= rules.max_notional)
 
 
 def price_passes(price: Decimal, quote: Quote, rules: MarketRules) -> bool:

@@ -8,7 +8,7 @@ from bn_ml.domain.decisions import RuleVerdict
 from bn_ml.domain.market import ZERO, MarketRules, exact
 from bn_ml.pair_limits import correlation_limit
 from trader.breakers import BreakerStatus
-from trader.exit_manager import is_sellable
+from trader.ladder import is_sellable
 from trader.portfolio import cluster_exposure, daily_volatility, highest_correlation, normal_var, volatilities
 from trader.risk_rules import Case
 from trader.sizing import available_quote, planned_in_flight, portfolio_weights, reserved_quote

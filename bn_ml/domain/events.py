@@ -26,6 +26,15 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveStarted(Event):
+    """Trading with real money began after every check of the preflight."""
+
+    account: str
+    capital: Decimal
+    config_hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class CycleStarted(Event):
     """A turn of the loop began."""
 
@@ -116,6 +125,82 @@ class OrderFilled(Event):
     quantity: Decimal
     fee: Decimal
     fee_asset: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderOverfilled(Event):
+    """An order traded more than it asked for, or sold more than was held; all of it is booked."""
+
+    symbol: Symbol
+    client_id: str
+    asked: Decimal
+    filled: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanAdopted(Event):
+    """An open order carries our kind of id and no intent: it counts as ours and nobody knows why it exists."""
+
+    symbol: Symbol
+    client_id: str
+    side: str
+    quantity: Decimal
+    exchange_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignOrderSeen(Event):
+    """An open order of another program or person was seen for the first time; it is left alone."""
+
+    symbol: Symbol
+    client_id: str
+    side: str
+    quantity: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceUnexplained(Event):
+    """The exchange holds another amount of an asset than ledger and declared foreign amounts explain.
+
+    `orders` are our open orders that touch the asset, `trades` those of the account that no order of ours explains.
+    """
+
+    asset: str
+    ledger: Decimal
+    foreign: Decimal
+    expected: Decimal
+    exchange: Decimal
+    difference: Decimal
+    orders: tuple[str, ...]
+    trades: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignDeclared(Event):
+    """An amount of an asset on the account was declared not ours; a negative one was taken back."""
+
+    asset: str
+    amount: Decimal
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceWrittenOff(Event):
+    """An operator accepted that an amount the ledger held is gone from the account; it earned nothing."""
+
+    asset: str
+    amount: Decimal
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class PositionReconciled(Event):
+    """A part of a position is gone from the account; its cost is lost."""
+
+    symbol: Symbol
+    position_id: str
+    missing: Decimal
+    lost_quote: Decimal
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,8 @@ class MarketRules:
     """The venue's filters for one symbol; a zero turns that part of a filter off.
 
     Names follow the venue's `exchangeInfo`: tick and price bounds (PRICE_FILTER), step and quantity bounds (LOT_SIZE,
-    MARKET_LOT_SIZE), NOTIONAL, PERCENT_PRICE_BY_SIDE, order counts and TRAILING_DELTA (basis points).
+    MARKET_LOT_SIZE), NOTIONAL, PERCENT_PRICE_BY_SIDE, order counts and TRAILING_DELTA (basis points, below the market).
+    `stops_allowed`, `lists_allowed`, `replace_allowed`, `trailing_allowed` tell which orders the symbol takes at all.
     """
 
     symbol: Symbol
@@ -176,6 +177,10 @@ class MarketRules:
     max_trailing_delta: int = 2000
     trading: bool = True
     listed_at: datetime | None = None
+    stops_allowed: bool = True
+    lists_allowed: bool = True
+    replace_allowed: bool = True
+    trailing_allowed: bool = True
 
     def __post_init__(self) -> None:
         """Refuse rules without a tick, a step or a minimum."""
@@ -183,6 +188,11 @@ class MarketRules:
             value = getattr(self, name)
             if not (value.is_finite() and value > 0):
                 raise ValueError(f"{self.symbol}: {name} must be positive, got {value}")
+
+    def may_trail(self, basis_points: int) -> bool:
+        """Tell whether the venue lets a sell stop trail at this distance."""
+        within = self.min_trailing_delta <= basis_points <= self.max_trailing_delta
+        return self.trailing_allowed and basis_points > 0 and within
 
     def price_down(self, price: Decimal) -> Decimal:
         """Round a price down to the tick."""

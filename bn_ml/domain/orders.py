@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 
 from bn_ml.domain.market import ZERO, Symbol, require_utc
+
+NEVER = datetime(9999, 12, 31, tzinfo=timezone.utc)
+"""The deadline of an order nobody set one for: its absence never proves anything."""
 
 
 class Side(Enum):
@@ -100,9 +103,21 @@ class OrderIntent:
             raise ValueError(f"{self.symbol}: order quantity must be positive, got {self.quantity}")
 
 
+SWIFT_WINDOW = timedelta(seconds=1)
+"""The longest receive window of orders that protect or close: one that was lost is known to be lost soon after."""
+
+
+def receive_window(intent: OrderIntent, configured: timedelta) -> timedelta:
+    """Give how long after `created_at` the venue may still take an order."""
+    return configured if intent.purpose is Purpose.ENTRY else min(configured, SWIFT_WINDOW)
+
+
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """One trade of one of our orders; `trade_id` is unique per symbol. The fee is in `fee_asset`."""
+    """One trade of an order; `trade_id` is unique per symbol. The fee is in `fee_asset`.
+
+    `order_id` is the exchange's own number of the order, for trades read by symbol whose `client_id` is empty.
+    """
 
     trade_id: str
     client_id: str
@@ -114,6 +129,7 @@ class Fill:
     fee: Decimal
     fee_asset: str
     at: datetime
+    order_id: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a fill without a positive price and quantity."""
@@ -167,7 +183,11 @@ class Replacement:
 
 @dataclass(frozen=True, slots=True)
 class IntentRecord:
-    """An intent with what has become of it."""
+    """An intent with what has become of it.
+
+    Its request carries `intent.created_at`; from `deadline` on the exchange can no longer accept it. `exchange_id` is
+    empty until the exchange has shown the order.
+    """
 
     intent: OrderIntent
     state: IntentState
@@ -176,3 +196,4 @@ class IntentRecord:
     filled_quantity: Decimal = ZERO
     filled_quote: Decimal = ZERO
     reason: str = ""
+    deadline: datetime = NEVER

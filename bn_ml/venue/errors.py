@@ -6,6 +6,8 @@ from bn_ml.errors import BnMlError
 
 API = -1013
 ENGINE = -2010
+HALF_REPLACED = -2021
+NOT_REPLACED = -2022
 
 
 class VenueError(BnMlError):
@@ -19,11 +21,14 @@ class VenueError(BnMlError):
 
 
 class CancelReplaceError(VenueError):
-    """A cancel-replace did not succeed in full: -2022 nothing was done, -2021 cancelled but not replaced."""
+    """A cancel-replace did not succeed in full: -2022 nothing was done, -2021 only one half was done.
 
-    def __init__(self, code: int, text: str, *, cancel: VenueError | None, order: VenueError | None) -> None:
-        """Keep what happened to each half; None for the half that succeeded or was not attempted."""
-        super().__init__(code, text)
+    `cancel` and `order` are the refusals of the halves, None for one that succeeded or was not attempted.
+    """
+
+    def __init__(self, code: int, *, cancel: VenueError | None, order: VenueError | None) -> None:
+        """Keep what happened to each half."""
+        super().__init__(code, f"Order cancel-replace {'partially ' if code == HALF_REPLACED else ''}failed.")
         self.cancel = cancel
         self.order = order
 
@@ -91,3 +96,8 @@ def unknown_order() -> VenueError:
 def invalid_symbol() -> VenueError:
     """Give the refusal of a symbol the venue does not list."""
     return VenueError(-1121, "Invalid symbol.")
+
+
+def amend_rejected() -> VenueError:
+    """Give the refusal to change what may not be changed, or not any more."""
+    return VenueError(-2038, "The order amend (keep priority) request has been rejected.")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
 from bn_ml.domain.market import ZERO, Symbol
-from bn_ml.domain.orders import OrderStatus, OrderType, Side, TimeInForce
+from bn_ml.domain.orders import OrderStatus, Side, TimeInForce
 from bn_ml.venue.account import DISCOUNT_ASSET, FeeRates, truncate
 from bn_ml.venue.errors import insufficient_balance
 from bn_ml.venue.liquidity import Level, Liquidity
-from bn_ml.venue.matching import cost, size, take
-from bn_ml.venue.order_lists import group_lock, siblings_ended
-from bn_ml.venue.orders import VenueOrder, VenueTrade
+from bn_ml.venue.matching import cost, size
+from bn_ml.venue.order_lists import group_lock, siblings_ended, waiting_behind
+from bn_ml.venue.orders import PRICED, Expiry, VenueOrder, VenueTrade
 from bn_ml.venue.state import VenueState
+from bn_ml.venue.taking import Taking, Wish, plan_taking
 
 
 class Execution:
@@ -25,6 +26,7 @@ class Execution:
         self._state = state
         self._liquidity = liquidity
         self._fees = fees
+        self.on_filled: Callable[[VenueOrder, int], None] = _nothing_waits
 
     def ladder(self, symbol: Symbol, side: Side) -> tuple[Level, ...]:
         """Give what a taker of `side` can take."""
@@ -42,58 +44,58 @@ class Execution:
         for order in orders:
             self._state.put(order)
 
-    def market_trades(self, draft: VenueOrder) -> tuple[Level, ...]:
-        """Give the trades a MARKET order would make; refuses one the free balance does not cover."""
-        side = draft.side
-        rules = self._state.rules_of(draft.symbol)
-        budget = draft.quote_quantity or None
-        wanted = None if budget else draft.quantity
-        trades = take(self.ladder(draft.symbol, side), side, quantity=wanted, rules=rules, budget=budget)
-        needed = max(cost(trades), draft.quote_quantity) if side is Side.BUY else wanted or size(trades)
+    def require_market_funds(self, draft: VenueOrder) -> None:
+        """Refuse a MARKET order the free balance does not cover."""
+        trades = self.plan(draft, budget=draft.quote_quantity or None).trades
+        if draft.side is Side.BUY:
+            needed = max(cost(trades), draft.quote_quantity)
+        else:
+            needed = size(trades) if draft.quote_quantity else draft.quantity
         if self._state.account.of(draft.lock_asset).free < needed:
             raise insufficient_balance()
-        return trades
 
-    def take_market(self, order: VenueOrder, trades: Sequence[Level], at_ms: int) -> VenueOrder:
+    def take_market(self, order: VenueOrder, at_ms: int) -> VenueOrder:
         """Keep a MARKET order and make its trades; what found nothing expires."""
+        taking = self.plan(order, budget=order.quote_quantity or None)
+        if order.quote_quantity:
+            order = replace(order, quantity=size(taking.trades) + self._unspent_quantity(order, taking.trades))
         self._state.put(order)
-        for trade in trades:
-            order = self.trade(order, trade, maker=False, at_ms=at_ms)
-        return self._expire_rest(order, at_ms)
+        return self._take(order, taking, at_ms)
 
     def take_limit(self, order: VenueOrder, at_ms: int) -> VenueOrder:
         """Trade a limit order as far as its price allows; the rest stays, or expires if it may not rest."""
-        rules = self._state.rules_of(order.symbol)
-        trades = take(
-            self.ladder(order.symbol, order.side),
-            order.side,
-            quantity=order.remaining,
-            rules=rules,
-            limit=order.price,
-        )
-        if order.time_in_force is TimeInForce.FOK and size(trades) < order.remaining:
-            return self.end(order, OrderStatus.EXPIRED, at_ms)
-        for trade in trades:
-            order = self.trade(order, trade, maker=False, at_ms=at_ms)
-        return order if order.time_in_force is TimeInForce.GTC else self._expire_rest(order, at_ms)
+        taking = self.plan(order, limit=order.price)
+        if order.time_in_force is TimeInForce.FOK and size(taking.trades) < order.remaining:
+            if taking.rest_ends == Expiry.SELF_TRADE:
+                return self._prevent(order, at_ms)
+            return self.end(order, OrderStatus.EXPIRED, at_ms, taking.rest_ends)
+        return self._take(order, taking, at_ms, rests=order.time_in_force is TimeInForce.GTC)
 
     def trigger(self, order: VenueOrder, at_ms: int) -> VenueOrder:
         """Fire a dormant order: the other leg ends, the order trades as a MARKET or LIMIT order."""
         order = order.fired(at_ms)
         siblings = siblings_ended(order, self._state.group(order), at_ms)
         self._change(order, *siblings)
-        if order.type in (OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT):
+        if order.type in PRICED:
             return self.take_limit(order, at_ms)
         budget = None
         if order.side is Side.BUY:
             order = replace(order, lock_price=ZERO)
             self._change(order)
             budget = self._state.account.of(order.lock_asset).free
-        rules = self._state.rules_of(order.symbol)
-        ladder = self.ladder(order.symbol, order.side)
-        for trade in take(ladder, order.side, quantity=order.remaining, rules=rules, budget=budget):
-            order = self.trade(order, trade, maker=False, at_ms=at_ms)
-        return self._expire_rest(order, at_ms)
+        return self._take(order, self.plan(order, budget=budget), at_ms)
+
+    def plan(self, order: VenueOrder, *, limit: Decimal | None = None, budget: Decimal | None = None) -> Taking:
+        """Plan what an order takes at once."""
+        symbol = order.symbol
+        quantity = None if order.quote_quantity else order.remaining
+        return plan_taking(
+            self.ladder(symbol, order.side),
+            Wish(order.side, quantity, limit, budget, order.self_trade),
+            self._state.rules_of(symbol),
+            own=self._state.open_orders(symbol),
+            allowed=self._state.price_ranges.get(symbol),
+        )
 
     def trade(self, order: VenueOrder, level: Level, *, maker: bool, at_ms: int) -> VenueOrder:
         """Book one trade: balances, commission, the order, the end of the other leg."""
@@ -130,20 +132,46 @@ class Execution:
                 at_ms=at_ms,
             )
         )
+        if after.status is OrderStatus.FILLED:
+            self.on_filled(after, at_ms)
         return after
 
-    def end(self, order: VenueOrder, status: OrderStatus, at_ms: int) -> VenueOrder:
-        """End one order and give back what it alone reserved."""
-        ended = order.ended(status, at_ms)
-        self._change(ended)
+    def end(self, order: VenueOrder, status: OrderStatus, at_ms: int, reason: str = "") -> VenueOrder:
+        """End one order and give back what it alone reserved; legs waiting for it end too."""
+        ended = order.ended(status, at_ms, reason)
+        waiting = waiting_behind(order, self._state.group(order))
+        self._change(ended, *(leg.ended(OrderStatus.EXPIRED, at_ms, Expiry.WORKING_ENDED) for leg in waiting))
         return ended
 
     def update(self, order: VenueOrder) -> None:
         """Keep an order whose change moves no money."""
         self._change(order)
 
-    def _expire_rest(self, order: VenueOrder, at_ms: int) -> VenueOrder:
-        return self.end(order, OrderStatus.EXPIRED, at_ms) if order.is_open else order
+    def _take(self, order: VenueOrder, taking: Taking, at_ms: int, *, rests: bool = False) -> VenueOrder:
+        for own in taking.expiring:
+            self._prevent(own, at_ms)
+        for trade in taking.trades:
+            order = self.trade(order, trade, maker=False, at_ms=at_ms)
+        if not order.is_open:
+            return order
+        if taking.rest_ends == Expiry.SELF_TRADE:
+            return self._prevent(order, at_ms)
+        if rests and not taking.rest_ends:
+            return order
+        ran_dry = "" if order.type in PRICED else Expiry.NO_LIQUIDITY
+        return self.end(order, OrderStatus.EXPIRED, at_ms, taking.rest_ends or ran_dry)
+
+    def _prevent(self, order: VenueOrder, at_ms: int) -> VenueOrder:
+        group = self._state.group(order)
+        ended = order.prevented_by(Expiry.SELF_TRADE, at_ms)
+        waiting = (leg.ended(OrderStatus.EXPIRED, at_ms, Expiry.WORKING_ENDED) for leg in waiting_behind(order, group))
+        self._change(ended, *siblings_ended(order, group, at_ms), *waiting)
+        return ended
+
+    def _unspent_quantity(self, order: VenueOrder, trades: Sequence[Level]) -> Decimal:
+        price = trades[-1].price if trades else self._state.books[order.symbol].last
+        unspent = order.quote_quantity - cost(trades)
+        return self._state.rules_of(order.symbol).quantity_down(unspent / price)
 
     def _change(self, *orders: VenueOrder) -> None:
         released = self._put(*orders)
@@ -175,3 +203,7 @@ class Execution:
             return Decimal(1)
         book = self._state.books.get(Symbol(f"{DISCOUNT_ASSET}/{symbol.quote}"))
         return book.last if book else None
+
+
+def _nothing_waits(_order: VenueOrder, _at_ms: int) -> None:
+    return

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 
 from bn_ml.domain.market import ZERO, MarketRules, Symbol
-from bn_ml.domain.orders import OrderType, Side
+from bn_ml.domain.orders import OrderType, Side, TimeInForce
 from bn_ml.venue.account import UNIT
 from bn_ml.venue.errors import (
     API,
@@ -27,6 +27,7 @@ from bn_ml.venue.orders import CONTINGENT, NO_LIST, PRICED, TIMED, OrderRequest,
 
 CLIENT_ID = "^[a-zA-Z0-9-_]{1,36}$"
 NUMBER = r"^([0-9]{1,20})(\.[0-9]{1,20})?$"
+MAX_ICEBERG_PARTS = 100
 _CLIENT_ID = re.compile(r"[a-zA-Z0-9\-_]{1,36}")
 
 
@@ -52,6 +53,9 @@ def check_parameters(request: OrderRequest) -> None:
     _check_prices(request)
     if request.type in TIMED and request.time_in_force is None:
         raise missing("timeInForce")
+    rests_visibly = request.time_in_force is TimeInForce.GTC or request.type is OrderType.LIMIT_MAKER
+    if request.iceberg is not None and not rests_visibly:
+        raise VenueError(API, "Unsupported order combination")
     if request.type not in TIMED and request.time_in_force is not None:
         raise unwanted("timeInForce")
 
@@ -69,6 +73,23 @@ def check_precision(request: OrderRequest) -> None:
             raise too_precise(name)
 
 
+def check_allowed(requests: Sequence[OrderRequest], rules: MarketRules) -> None:
+    """Refuse kinds of orders the symbol does not take; several requests at once are an order list."""
+    if len(requests) > 1 and not rules.lists_allowed:
+        raise VenueError(API, "OCO orders are not supported for this symbol")
+    for request in requests:
+        if request.type is OrderType.STOP_LOSS and not rules.stops_allowed:
+            raise VenueError(API, "Stop loss orders are not supported for this symbol.")
+        if request.trailing_delta is not None and not rules.trailing_allowed:
+            raise VenueError(API, "Trailing stop orders are not supported for this symbol.")
+
+
+def check_replaceable(rules: MarketRules) -> None:
+    """Refuse a cancel-replace where the symbol does not take any."""
+    if not rules.replace_allowed:
+        raise VenueError(API, "Order cancel-replace is not supported for this symbol.")
+
+
 def check_filters(request: OrderRequest, rules: MarketRules, last: Decimal) -> None:
     """Refuse what the symbol's own filters refuse; `last` is the reference price."""
     for price in (request.price, request.stop_price):
@@ -83,6 +104,8 @@ def check_filters(request: OrderRequest, rules: MarketRules, last: Decimal) -> N
             quantity, rules.market_min_quantity, rules.market_max_quantity, rules.market_step, "MARKET_LOT_SIZE"
         )
     _check_notional(request, quantity, rules, last)
+    if request.iceberg is not None:
+        _check_iceberg(request.iceberg, quantity, rules)
     delta = request.trailing_delta
     if delta is not None and not rules.min_trailing_delta <= delta <= rules.max_trailing_delta:
         raise filter_failure("TRAILING_DELTA")
@@ -127,6 +150,7 @@ def _numbers(request: OrderRequest) -> list[tuple[str, Decimal]]:
         ("quoteOrderQty", request.quote_quantity),
         ("price", request.price),
         ("stopPrice", request.stop_price),
+        ("icebergQty", request.iceberg),
     )
     return [(name, amount) for name, amount in named if amount is not None]
 
@@ -157,6 +181,14 @@ def _check_prices(request: OrderRequest) -> None:
 def _check_grid(value: Decimal, low: Decimal, high: Decimal, step: Decimal, name: str) -> None:
     if value < low or (high > 0 and value > high) or (step > 0 and value % step != 0):
         raise filter_failure(name)
+
+
+def _check_iceberg(shown: Decimal, quantity: Decimal, rules: MarketRules) -> None:
+    if shown > quantity:
+        raise VenueError(API, "IcebergQty exceeds QTY.")
+    _check_grid(shown, rules.min_quantity, rules.max_quantity, rules.step, "LOT_SIZE")
+    if (quantity / shown).to_integral_value(ROUND_UP) > MAX_ICEBERG_PARTS:
+        raise filter_failure("ICEBERG_PARTS")
 
 
 def _check_band(side: Side, price: Decimal, rules: MarketRules, last: Decimal) -> None:

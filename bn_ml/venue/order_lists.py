@@ -1,4 +1,7 @@
-"""OCO: two legs over one quantity, one above and one below the market; what happens to one ends the other."""
+"""Order lists. OCO: two legs over one quantity, one above and one below the market; what happens to one ends the other.
+
+OTO: a working order, then one order or an OCO pair that is placed when the working order is fully filled.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,8 @@ from decimal import Decimal
 from bn_ml.domain.market import ZERO, Symbol
 from bn_ml.domain.orders import OrderStatus, OrderType, Side
 from bn_ml.venue.errors import VenueError, wrong_relationship
-from bn_ml.venue.orders import CONTINGENT, STOPS, OrderRequest, VenueOrder
+from bn_ml.venue.orders import CONTINGENT, NO_LIST, RESTING, STOPS, Expiry, OrderRequest, VenueOrder
 
-TRIGGERED_OTHER_LEG = "OCO_TRIGGER"
 _ALLOWED = CONTINGENT | {OrderType.LIMIT_MAKER}
 
 
@@ -32,6 +34,50 @@ class OcoRequest:
     def legs(self) -> tuple[OrderRequest, OrderRequest]:
         """The legs in the order they are numbered: the one below first."""
         return self.below, self.above
+
+
+@dataclass(frozen=True, slots=True)
+class OtoRequest:
+    """A working order, and what is placed once it is filled: one order, or an OCO pair given as (below, above).
+
+    `sized_by_working`: the pending legs sell what the working order bought, less commission taken from it.
+    """
+
+    list_client_id: str
+    working: OrderRequest
+    pending: tuple[OrderRequest, ...]
+    sized_by_working: bool = False
+
+    @property
+    def symbol(self) -> Symbol:
+        """The symbol of all legs."""
+        return self.working.symbol
+
+    @property
+    def legs(self) -> tuple[OrderRequest, ...]:
+        """The legs in the order they are numbered."""
+        return (self.working, *self.pending)
+
+    @property
+    def pair(self) -> OcoRequest | None:
+        """The pending OCO, None when one order is pending."""
+        if len(self.pending) == 1:
+            return None
+        below, above = self.pending
+        return OcoRequest(self.list_client_id, above=above, below=below)
+
+
+def check_oto_structure(oto: OtoRequest) -> None:
+    """Refuse a working order that cannot wait in the book, and legs that do not fit together."""
+    ids = {leg.client_id for leg in oto.legs}
+    if oto.working.type not in RESTING or len(ids) != len(oto.legs) or {leg.symbol for leg in oto.legs} != {oto.symbol}:
+        raise VenueError(-1014, "Unsupported order combination.")
+    if oto.sized_by_working and oto.working.side is not Side.BUY:
+        raise VenueError(-1222, "Working order in an OPO list must be a bid.")
+    if oto.sized_by_working and any(leg.side is not Side.SELL for leg in oto.pending):
+        raise VenueError(-1223, "Pending orders in an OPO list must be asks.")
+    if oto.pair is not None:
+        check_structure(oto.pair)
 
 
 def check_structure(oco: OcoRequest) -> None:
@@ -76,13 +122,20 @@ def group_lock(orders: Iterable[VenueOrder]) -> Decimal:
 
 
 def siblings_ended(order: VenueOrder, group: Iterable[VenueOrder], at_ms: int) -> tuple[VenueOrder, ...]:
-    """Give the other open legs, expired because `order` traded or triggered."""
+    """Give the other open legs of the same phase, expired because `order` traded or triggered."""
     return tuple(
-        leg.ended(OrderStatus.EXPIRED, at_ms, TRIGGERED_OTHER_LEG)
+        leg.ended(OrderStatus.EXPIRED, at_ms, Expiry.OTHER_LEG)
         for leg in group
-        if leg.order_id != order.order_id and leg.is_open
+        if leg.order_id != order.order_id and leg.is_open and leg.pending is order.pending
     )
 
 
 def _mark(leg: OrderRequest) -> Decimal | None:
     return leg.price if leg.type is OrderType.LIMIT_MAKER else leg.stop_price
+
+
+def waiting_behind(order: VenueOrder, group: Iterable[VenueOrder]) -> tuple[VenueOrder, ...]:
+    """Give the legs that wait for `order` to be filled."""
+    if order.pending or order.list_id == NO_LIST:
+        return ()
+    return tuple(leg for leg in group if leg.waits)

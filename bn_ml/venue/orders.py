@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from enum import Enum
 
 from bn_ml.domain.market import ZERO, Symbol
 from bn_ml.domain.orders import OrderStatus, OrderType, Side, TimeInForce
@@ -16,6 +17,7 @@ from bn_ml.venue.account import truncate
 
 NEVER = -1
 NO_LIST = -1
+NO_STRATEGY = (-1, -1)
 BASIS_POINTS = Decimal(10_000)
 
 CONTINGENT = frozenset(
@@ -24,11 +26,36 @@ CONTINGENT = frozenset(
 STOPS = frozenset({OrderType.STOP_LOSS, OrderType.STOP_LOSS_LIMIT})
 PRICED = frozenset({OrderType.LIMIT, OrderType.LIMIT_MAKER, OrderType.STOP_LOSS_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
 TIMED = PRICED - {OrderType.LIMIT_MAKER}
+RESTING = frozenset({OrderType.LIMIT, OrderType.LIMIT_MAKER})
+
+
+class SelfTrade(Enum):
+    """What happens where an order would trade with another one of the same account."""
+
+    NONE = "NONE"
+    EXPIRE_TAKER = "EXPIRE_TAKER"
+    EXPIRE_MAKER = "EXPIRE_MAKER"
+    EXPIRE_BOTH = "EXPIRE_BOTH"
+
+
+class Expiry:
+    """Why an order expired, in the venue's words; empty means its time in force."""
+
+    OTHER_LEG = "OCO_TRIGGER"
+    WORKING_ENDED = "OTO_PHASE_ONE_EXPIRED"
+    REFUSED = "REJECTED"
+    PRICE_RANGE = "EXECUTION_RULE_PRICE_RANGE_EXCEEDED"
+    NO_LIQUIDITY = "INSUFFICIENT_LIQUIDITY"
+    EXCHANGE = "EXCHANGE_CANCELED"
+    SELF_TRADE = "SELF_TRADE_PREVENTION"
 
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """One order as a client sends it; None means the parameter was not sent. `trailing_delta` in basis points."""
+    """One order as a client sends it; None means the parameter was not sent. `trailing_delta` in basis points.
+
+    `strategy` is the client's own (id, type) label.
+    """
 
     symbol: Symbol
     side: Side
@@ -40,6 +67,9 @@ class OrderRequest:
     stop_price: Decimal | None = None
     trailing_delta: int | None = None
     time_in_force: TimeInForce | None = None
+    iceberg: Decimal | None = None
+    self_trade: SelfTrade = SelfTrade.EXPIRE_MAKER
+    strategy: tuple[int, int] = NO_STRATEGY
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +77,9 @@ class VenueOrder:
     """One order with what has become of it; `order_id` counts up per symbol.
 
     `lock_price` is the quote amount reserved per unit of an open buy. `best` is the best price a trailing order has
-    seen since `trailing_ms`.
+    seen since `trailing_ms`. `pending` marks a leg that is placed only once its list's working order is filled, and
+    `sized_by_working` one whose quantity is what that order bought. `prevented` is what self-trade prevention
+    took away.
     """
 
     order_id: int
@@ -74,6 +106,13 @@ class VenueOrder:
     list_id: int = NO_LIST
     list_client_id: str = ""
     expiry_reason: str = ""
+    pending: bool = False
+    sized_by_working: bool = False
+    iceberg: Decimal = ZERO
+    self_trade: SelfTrade = SelfTrade.EXPIRE_MAKER
+    strategy: tuple[int, int] = NO_STRATEGY
+    prevented: Decimal = ZERO
+    amends: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -84,6 +123,16 @@ class VenueOrder:
     def remaining(self) -> Decimal:
         """What has not traded yet."""
         return self.quantity - self.executed
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is not placed yet: the working order of its list is not filled."""
+        return self.status is OrderStatus.PENDING_NEW
+
+    @property
+    def rests(self) -> bool:
+        """Whether it stands in the book at its limit price."""
+        return self.is_open and not self.waits and not self.is_dormant
 
     @property
     def is_dormant(self) -> bool:
@@ -118,7 +167,7 @@ class VenueOrder:
     @property
     def locked(self) -> Decimal:
         """What is reserved for it while it is open and rests."""
-        if not self.is_open or self.type is OrderType.MARKET:
+        if not self.is_open or self.waits or self.type is OrderType.MARKET:
             return ZERO
         return self.remaining if self.side is Side.SELL else truncate(self.lock_price * self.remaining)
 
@@ -137,6 +186,38 @@ class VenueOrder:
         if not self.is_open:
             raise ValueError(f"{self.symbol} order {self.order_id} has already ended {self.status.value}")
         return replace(self, status=status, updated_ms=at_ms, expiry_reason=reason)
+
+    def prevented_by(self, reason: str, at_ms: int) -> VenueOrder:
+        """Give the order ended because what is left of it would have traded with its own account."""
+        return replace(self.ended(OrderStatus.EXPIRED, at_ms, reason), prevented=self.remaining)
+
+    def waiting(self, *, sized_by_working: bool) -> VenueOrder:
+        """Give the order as a leg that waits for its list's working order."""
+        quantity = ZERO if sized_by_working else self.quantity
+        return replace(
+            self,
+            status=OrderStatus.PENDING_NEW,
+            pending=True,
+            sized_by_working=sized_by_working,
+            quantity=quantity,
+            working_ms=NEVER,
+        )
+
+    def amended(self, quantity: Decimal, client_id: str, at_ms: int) -> VenueOrder:
+        """Give the order with a smaller quantity under a new client id."""
+        return replace(self, quantity=quantity, client_id=client_id, amends=self.amends + 1, updated_ms=at_ms)
+
+    def placed(self, quantity: Decimal, lock_price: Decimal, at_ms: int) -> VenueOrder:
+        """Give a waiting leg as it enters the market."""
+        working_ms = NEVER if self.type in CONTINGENT else at_ms
+        return replace(
+            self,
+            status=OrderStatus.NEW,
+            quantity=quantity,
+            lock_price=lock_price,
+            working_ms=working_ms,
+            updated_ms=at_ms,
+        )
 
     def fired(self, at_ms: int) -> VenueOrder:
         """Give the order after its trigger."""

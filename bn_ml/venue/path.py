@@ -102,5 +102,6 @@ class PricePath:
             order
             for order in self._state.open_orders(self._symbol)
             if order.order_id not in self._exhausted
+            and not order.waits
             and (self._before_ms is None or order.created_ms <= self._before_ms)
         ]

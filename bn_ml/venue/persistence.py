@@ -11,7 +11,7 @@ from bn_ml.domain.account import Balance
 from bn_ml.domain.market import Symbol
 from bn_ml.domain.orders import OrderStatus, OrderType, Side, TimeInForce
 from bn_ml.venue.liquidity import Book
-from bn_ml.venue.orders import VenueOrder, VenueTrade
+from bn_ml.venue.orders import SelfTrade, VenueOrder, VenueTrade
 
 
 class VenuePersistence(Protocol):
@@ -112,6 +112,14 @@ def order_text(order: VenueOrder) -> str:
             "list_id": order.list_id,
             "list_client_id": order.list_client_id,
             "expiry_reason": order.expiry_reason,
+            "pending": int(order.pending),
+            "sized_by_working": int(order.sized_by_working),
+            "iceberg": str(order.iceberg),
+            "self_trade": order.self_trade.value,
+            "strategy_id": order.strategy[0],
+            "strategy_type": order.strategy[1],
+            "prevented": str(order.prevented),
+            "amends": order.amends,
         }
     )
 
@@ -144,6 +152,13 @@ def order_from(text: str) -> VenueOrder:
         list_id=row.whole("list_id"),
         list_client_id=row.word("list_client_id"),
         expiry_reason=row.word("expiry_reason"),
+        pending=bool(row.whole("pending", 0)),
+        sized_by_working=bool(row.whole("sized_by_working", 0)),
+        iceberg=row.amount("iceberg", "0"),
+        self_trade=SelfTrade(row.word("self_trade", SelfTrade.EXPIRE_MAKER.value)),
+        strategy=(row.whole("strategy_id", -1), row.whole("strategy_type", -1)),
+        prevented=row.amount("prevented", "0"),
+        amends=row.whole("amends", 0),
     )
 
 
@@ -215,14 +230,19 @@ def _dump(row: Mapping[str, str | int]) -> str:
 
 
 class _Row:
+    """One record; fields that older records lack are read with their default."""
+
     def __init__(self, text: str) -> None:
         self._row: dict[str, str | int] = json.loads(text)
 
-    def word(self, name: str) -> str:
-        return str(self._row[name])
+    def word(self, name: str, absent: str | None = None) -> str:
+        return str(self._value(name, absent))
 
-    def whole(self, name: str) -> int:
-        return int(self._row[name])
+    def whole(self, name: str, absent: int | None = None) -> int:
+        return int(self._value(name, absent))
 
-    def amount(self, name: str) -> Decimal:
-        return Decimal(str(self._row[name]))
+    def amount(self, name: str, absent: str | None = None) -> Decimal:
+        return Decimal(str(self._value(name, absent)))
+
+    def _value(self, name: str, absent: str | int | None) -> str | int:
+        return self._row[name] if absent is None else self._row.get(name, absent)

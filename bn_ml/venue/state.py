@@ -9,6 +9,7 @@ from decimal import Decimal
 from bn_ml.domain.market import MarketRules, Symbol
 from bn_ml.venue.account import DISCOUNT_ASSET, Account
 from bn_ml.venue.errors import invalid_symbol
+from bn_ml.venue.happenings import OrderHappening, Step, happening
 from bn_ml.venue.liquidity import Book
 from bn_ml.venue.orders import NO_LIST, VenueOrder, VenueTrade
 from bn_ml.venue.persistence import (
@@ -23,6 +24,7 @@ from bn_ml.venue.persistence import (
     trade_from,
     trade_text,
 )
+from bn_ml.venue.price_range import PriceRange
 
 CLOSED_KEPT = 1000
 LISTS = "lists"
@@ -37,6 +39,8 @@ class VenueState:
         self.books: dict[Symbol, Book] = {}
         self.synced_ms: dict[Symbol, int] = {}
         self.deposits: dict[str, Decimal] = {}
+        self.price_ranges: dict[Symbol, PriceRange] = {}
+        self.happenings: list[OrderHappening] | None = None
         self._persistence = persistence
         self._closed_kept = closed_kept
         self._orders: dict[str, VenueOrder] = {}
@@ -69,6 +73,8 @@ class VenueState:
     def put(self, order: VenueOrder) -> None:
         """Keep an order, new or changed."""
         key = order_key(order.symbol, order.order_id)
+        if self.happenings is not None and (step := happening(self._orders.get(key), order)) is not None:
+            self.happenings.append(step)
         self._changed[key] = order_text(order)
         self._keep(key, order)
 
@@ -76,6 +82,9 @@ class VenueState:
         """Keep a trade."""
         self._trades[order_key(trade.symbol, trade.order_id)].append(trade)
         self._new_trades.append(trade_text(trade))
+        if self.happenings is not None:
+            order = self._orders[order_key(trade.symbol, trade.order_id)]
+            self.happenings.append(OrderHappening(Step.TRADE, order, trade.at_ms, trade))
 
     def open_orders(self, symbol: Symbol | None = None) -> tuple[VenueOrder, ...]:
         """Give the open orders of a symbol, or of all, oldest first."""
@@ -109,6 +118,16 @@ class VenueState:
             return known
         found = (order for order in self._archive() if (order.symbol, order.order_id) == (symbol, order_id))
         return next(found, None)
+
+    def all_orders(self) -> Sequence[VenueOrder]:
+        """Give every saved order, in no order."""
+        return self._saved_orders()
+
+    def by_list(self, list_id: int) -> tuple[VenueOrder, ...]:
+        """Give the legs of a list in the order they were numbered; empty when there never was one."""
+        known = tuple(self._orders[key] for key in self._lists.get(list_id, ()) if key in self._orders)
+        found = known or [order for order in self._archive() if order.list_id == list_id]
+        return tuple(sorted(found, key=lambda order: order.order_id))
 
     def trades_of(self, order: VenueOrder) -> tuple[VenueTrade, ...]:
         """Give the trades of an order, oldest first."""

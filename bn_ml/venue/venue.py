@@ -9,28 +9,29 @@ from decimal import Decimal
 
 from bn_ml.domain.account import Balance
 from bn_ml.domain.market import ZERO, Bar, MarketRules, Quote, Symbol, to_ms
-from bn_ml.domain.orders import OrderStatus, OrderType, Side, TimeInForce
+from bn_ml.domain.orders import OrderStatus, Side
 from bn_ml.venue import filters
 from bn_ml.venue.account import FeeRates
+from bn_ml.venue.entry import Entry, request_of
 from bn_ml.venue.errors import (
-    CancelReplaceError,
+    HALF_REPLACED,
+    NOT_REPLACED,
     VenueError,
-    duplicate_order,
-    insufficient_balance,
-    market_closed,
+    amend_rejected,
     unknown_order,
-    would_take,
-    would_trigger,
 )
 from bn_ml.venue.execution import Execution
 from bn_ml.venue.filters import AccountLimits
 from bn_ml.venue.liquidity import Level, Liquidity, book_of
-from bn_ml.venue.matching import cost, size
-from bn_ml.venue.order_lists import OcoRequest, check_relationship, check_structure
-from bn_ml.venue.orders import BASIS_POINTS, CONTINGENT, NEVER, NO_LIST, OrderRequest, VenueOrder, VenueTrade
+from bn_ml.venue.order_lists import OcoRequest, OtoRequest, check_oto_structure, check_relationship, check_structure
+from bn_ml.venue.orders import NEVER, Expiry, OrderRequest, VenueOrder, VenueTrade
 from bn_ml.venue.path import PricePath
 from bn_ml.venue.persistence import VenuePersistence
-from bn_ml.venue.state import LISTS, VenueState, held
+from bn_ml.venue.price_range import PriceRange
+from bn_ml.venue.replacement import ReplacementFailed
+from bn_ml.venue.state import LISTS, VenueState
+
+MAX_AMENDS = 10
 
 
 class Venue:
@@ -47,8 +48,10 @@ class Venue:
         """Take up where the persistence left off."""
         self.state = VenueState(persistence)
         self._liquidity = liquidity or Liquidity()
-        self._limits = limits or AccountLimits()
-        self._execution = Execution(self.state, self._liquidity, fees or FeeRates())
+        self.fees = fees or FeeRates()
+        self.limits = limits or AccountLimits()
+        self._execution = Execution(self.state, self._liquidity, self.fees)
+        self._entry = Entry(self.state, self._execution, self.limits)
 
     def set_rules(self, rules: MarketRules) -> None:
         """List a symbol, or change its filters or its trading status."""
@@ -66,10 +69,14 @@ class Venue:
         """Give all non-zero balances by asset."""
         return {asset: balance for asset, balance in self.state.account.all().items() if balance.total > 0}
 
+    def check(self, request: OrderRequest) -> None:
+        """Refuse what `place` would refuse before the engine."""
+        self._entry.check((request,))
+
     def place(self, request: OrderRequest, now: datetime) -> VenueOrder:
         """Place one order and match it against the book; gives it as it stands afterwards."""
-        self._check((request,))
-        order = self._placed(request, to_ms(now))
+        self._entry.check((request,))
+        order = self._entry.place(request, to_ms(now))
         self.state.save()
         return order
 
@@ -79,50 +86,133 @@ class Venue:
         for leg in oco.legs:
             filters.check_parameters(leg)
         check_structure(oco)
-        self._check(oco.legs)
-        if any(order.list_client_id == oco.list_client_id for order in self.state.open_orders()):
-            raise duplicate_order()
+        self._entry.check(oco.legs)
         at_ms = to_ms(now)
-        drafts = [self._draft(leg, at_ms) for leg in oco.legs]
-        for draft in drafts:
-            self._refuse_duplicate(draft.client_id)
-        self._require(drafts[0].lock_asset, max(draft.locked for draft in drafts))
+        drafts = [self._entry.draft(leg, at_ms) for leg in oco.legs]
+        self._entry.refuse_duplicates([leg.client_id for leg in oco.legs], oco.list_client_id)
+        self._entry.require(*drafts)
         check_relationship(oco, self.state.books[oco.symbol].last)
         for draft in drafts:
-            self._check_engine(draft)
+            self._entry.check_market(draft)
         list_id = self.state.next_id(LISTS)
-        below, above = (self._numbered(draft, list_id, oco.list_client_id) for draft in drafts)
+        below, above = (self._entry.numbered(draft, list_id, oco.list_client_id) for draft in drafts)
         self._execution.accept((below, above))
         self.state.save()
         return above, below
 
+    def place_oto(self, oto: OtoRequest, now: datetime) -> tuple[VenueOrder, ...]:
+        """Place a working order and note what is to follow it.
+
+        Gives the working order as it stands after matching, and the waiting legs as they were accepted.
+        """
+        filters.check_client_id(oto.list_client_id, "listClientOrderId")
+        for leg in oto.legs:
+            filters.check_parameters(leg)
+        check_oto_structure(oto)
+        self._entry.check(oto.legs)
+        self._entry.refuse_duplicates([leg.client_id for leg in oto.legs], oto.list_client_id)
+        at_ms = to_ms(now)
+        working, *pending = (self._entry.draft(leg, at_ms) for leg in oto.legs)
+        self._entry.check_engine(working)
+        list_id = self.state.next_id(LISTS)
+        working = self._entry.numbered(working, list_id, oto.list_client_id)
+        waiting = [
+            self._entry.numbered(draft, list_id, oto.list_client_id).waiting(sized_by_working=oto.sized_by_working)
+            for draft in pending
+        ]
+        for pending_leg in waiting:
+            self.state.put(pending_leg)
+        working = self._entry.enter(working, at_ms)
+        self.state.save()
+        return working, *waiting
+
     def cancel(self, symbol: Symbol, client_id: str, now: datetime) -> tuple[VenueOrder, ...]:
         """Cancel an open order and every open leg of its list, the named order first; raises when it is not open."""
         order = self._open_order(symbol, client_id)
-        ended = [self._execution.end(order, OrderStatus.CANCELED, to_ms(now))]
-        for leg in self.state.group(order):
-            if leg.is_open:
-                ended.append(self._execution.end(leg, OrderStatus.CANCELED, to_ms(now)))
+        legs = [leg for leg in self.state.group(order) if leg.is_open]
+        ended = {}
+        for leg in sorted(legs, key=lambda leg: not leg.waits):
+            ended[leg.order_id] = self._execution.end(leg, OrderStatus.CANCELED, to_ms(now))
         self.state.save()
-        return tuple(ended)
+        return ended.pop(order.order_id), *ended.values()
 
     def cancel_replace(self, client_id: str, request: OrderRequest, now: datetime) -> VenueOrder:
         """Cancel one order and place another, stopping when the cancel fails; filters and counts are tested first."""
+        return self.replace(client_id, request, now)[1]
+
+    def replace(
+        self, client_id: str, request: OrderRequest, now: datetime, *, stop_on_failure: bool = True
+    ) -> tuple[tuple[VenueOrder, ...], VenueOrder]:
+        """Cancel one order and place another; gives the cancelled orders and the placed one.
+
+        Raises `ReplacementFailed` unless both succeed. Without `stop_on_failure` the order is placed even when the
+        cancel fails.
+        """
         try:
-            self._check((request,))
+            filters.check_replaceable(self.state.rules_of(request.symbol))
+            self._entry.check((request,))
         except VenueError as refusal:
-            raise CancelReplaceError(-2022, "Order cancel-replace failed.", cancel=None, order=refusal) from refusal
+            raise ReplacementFailed(NOT_REPLACED, cancel=None, order=refusal) from refusal
+        cancelled: tuple[VenueOrder, ...] = ()
+        cancel_refusal = None
         try:
-            self.cancel(request.symbol, client_id, now)
+            cancelled = self.cancel(request.symbol, client_id, now)
         except VenueError as refusal:
-            raise CancelReplaceError(-2022, "Order cancel-replace failed.", cancel=refusal, order=None) from refusal
+            if stop_on_failure:
+                raise ReplacementFailed(NOT_REPLACED, cancel=refusal, order=None) from refusal
+            cancel_refusal = refusal
         try:
-            order = self._placed(request, to_ms(now))
+            order = self._entry.place(request, to_ms(now))
         except VenueError as refusal:
-            text = "Order cancel-replace partially failed."
-            raise CancelReplaceError(-2021, text, cancel=None, order=refusal) from refusal
+            outcome = HALF_REPLACED if cancel_refusal is None else NOT_REPLACED
+            raise ReplacementFailed(outcome, cancel=cancel_refusal, order=refusal, cancelled=cancelled) from refusal
         self.state.save()
-        return order
+        if cancel_refusal is not None:
+            raise ReplacementFailed(HALF_REPLACED, cancel=cancel_refusal, order=None, placed=order)
+        return cancelled, order
+
+    def amend(
+        self, order: VenueOrder, quantity: Decimal, client_id: str, now: datetime, *, maximum: int = MAX_AMENDS
+    ) -> VenueOrder:
+        """Lower the quantity of an open order, which keeps its place and takes a new client id."""
+        if not order.is_open:
+            raise unknown_order()
+        if order.amends >= maximum or order.waits or not order.executed < quantity < order.quantity:
+            raise amend_rejected()
+        self._entry.refuse_duplicates([client_id])
+        filters.check_filters(
+            request_of(replace(order, quantity=quantity)),
+            self.state.rules_of(order.symbol),
+            self.state.books[order.symbol].last,
+        )
+        amended = order.amended(quantity, client_id, to_ms(now))
+        self._execution.update(amended)
+        self.state.save()
+        return amended
+
+    def expire_all(self, symbol: Symbol, now: datetime) -> None:
+        """End every open order of a symbol, as the venue does when it stops trading it."""
+        for order in sorted(self.state.open_orders(symbol), key=lambda order: order.waits):
+            current = self.state.by_order_id(symbol, order.order_id)
+            if current is not None and current.is_open:
+                self._execution.end(current, OrderStatus.EXPIRED, to_ms(now), Expiry.EXCHANGE)
+        self.state.save()
+
+    def delist(self, symbol: Symbol, now: datetime) -> None:
+        """End every open order of a symbol and forget the symbol."""
+        self.expire_all(symbol, now)
+        self.state.rules.pop(symbol, None)
+
+    def set_price_range(self, symbol: Symbol, allowed: PriceRange | None) -> None:
+        """Bound what takers may trade at; None lifts the bound."""
+        if allowed is None:
+            self.state.price_ranges.pop(symbol, None)
+        else:
+            self.state.price_ranges[symbol] = allowed
+
+    def ladder(self, symbol: Symbol, side: Side) -> tuple[Level, ...]:
+        """Give what a taker of `side` can take, best level first; empty before the first quote."""
+        return self._execution.ladder(symbol, side) if symbol in self.state.books else ()
 
     def find(self, symbol: Symbol, *, client_id: str = "", order_id: int | None = None) -> VenueOrder | None:
         """Give an order by the venue's number, else the newest with a client id; None when there never was one."""
@@ -161,85 +251,6 @@ class Venue:
             return
         PricePath(self.state, self._execution, symbol, before_ms=open_ms).follow_bar(bar, self._liquidity, rules)
         self.state.save_if_changed()
-
-    def _check(self, requests: Sequence[OrderRequest]) -> None:
-        symbol = requests[0].symbol
-        rules = self.state.rules_of(symbol)
-        for request in requests:
-            filters.check_parameters(request)
-            filters.check_precision(request)
-        if not rules.trading or symbol not in self.state.books:
-            raise market_closed()
-        last = self.state.books[symbol].last
-        for request in requests:
-            filters.check_filters(request, rules, last)
-        opened = self.state.open_orders()
-        filters.check_counts(requests, rules, opened, self._limits)
-        for request in requests:
-            filters.check_position(request, held(self.state, symbol.base), opened, self._limits)
-
-    def _placed(self, request: OrderRequest, at_ms: int) -> VenueOrder:
-        self._refuse_duplicate(request.client_id)
-        draft = self._draft(request, at_ms)
-        if request.type is OrderType.MARKET:
-            trades = self._execution.market_trades(draft)
-            quantity = draft.quantity or self._bought_for_quote(draft, trades)
-            order = replace(self._numbered(draft, NO_LIST, ""), quantity=quantity)
-            return self._execution.take_market(order, trades, at_ms)
-        self._require(draft.lock_asset, draft.locked)
-        self._check_engine(draft)
-        order = self._numbered(draft, NO_LIST, "")
-        self._execution.accept((order,))
-        return self._execution.take_limit(order, at_ms) if request.type is OrderType.LIMIT else order
-
-    def _draft(self, request: OrderRequest, at_ms: int) -> VenueOrder:
-        last = self.state.books[request.symbol].last
-        trailed = last * (1 + (request.trailing_delta or 0) / BASIS_POINTS)
-        return VenueOrder(
-            order_id=NEVER,
-            symbol=request.symbol,
-            side=request.side,
-            type=request.type,
-            client_id=request.client_id,
-            quantity=request.quantity or ZERO,
-            created_ms=at_ms,
-            updated_ms=at_ms,
-            quote_quantity=request.quote_quantity or ZERO,
-            price=request.price or ZERO,
-            stop_price=request.stop_price or ZERO,
-            trailing_delta=request.trailing_delta or 0,
-            time_in_force=request.time_in_force or TimeInForce.GTC,
-            lock_price=request.price or request.stop_price or trailed,
-            working_ms=NEVER if request.type in CONTINGENT else at_ms,
-        )
-
-    def _numbered(self, draft: VenueOrder, list_id: int, list_client_id: str) -> VenueOrder:
-        order_id = self.state.next_id(f"order:{draft.symbol}")
-        return replace(draft, order_id=order_id, list_id=list_id, list_client_id=list_client_id)
-
-    def _bought_for_quote(self, draft: VenueOrder, trades: Sequence[Level]) -> Decimal:
-        price = trades[-1].price if trades else self.state.books[draft.symbol].last
-        unspent = draft.quote_quantity - cost(trades)
-        return size(trades) + self.state.rules_of(draft.symbol).quantity_down(unspent / price)
-
-    def _refuse_duplicate(self, client_id: str) -> None:
-        if any(order.client_id == client_id for order in self.state.open_orders()):
-            raise duplicate_order()
-
-    def _require(self, asset: str, amount: Decimal) -> None:
-        if self.state.account.of(asset).free < amount:
-            raise insufficient_balance()
-
-    def _check_engine(self, draft: VenueOrder) -> None:
-        last = self.state.books[draft.symbol].last
-        if draft.type is OrderType.LIMIT_MAKER:
-            touch = self._execution.touch(draft.symbol, draft.side)
-            if draft.price >= touch if draft.side is Side.BUY else draft.price <= touch:
-                raise would_take()
-        if draft.is_dormant and draft.stop_price > 0:
-            reached = draft.stop_price >= last if draft.triggers_on_fall else draft.stop_price <= last
-            if reached:
-                raise would_trigger()
 
     def _open_order(self, symbol: Symbol, client_id: str) -> VenueOrder:
         order = self.state.by_client_id(symbol, client_id)

@@ -13,10 +13,12 @@ import numpy as np
 
 from bn_ml.domain.market import ZERO, MarketRules, Quote, Symbol, Timeframe, from_ms, to_ms
 from bn_ml.errors import ExchangeError, MarketDataError
-from bn_ml.exchange import KLINES_PER_REQUEST, PING_TIMEOUT_MS, ExchangeReader, venue_id
+from bn_ml.exchange import KLINES_PER_REQUEST, PING_TIMEOUT_MS, ExchangeReader
 from bn_ml.exchange_info import parse_exchange_info
 from bn_ml.ports import Clock
 from bn_ml.settings import ExchangeSettings
+from bn_ml.venue_names import venue_name
+from bn_ml.weight import WeightMeter
 from data_manager.bars import Bars, empty_bars
 from data_manager.resampling import floor_ms
 
@@ -38,9 +40,14 @@ class BinanceSource:
     notice = ""
     concurrency = 8
 
-    def __init__(self, settings: ExchangeSettings, clock: Clock, *, offset_ms: int = 0) -> None:
-        """Nothing is sent yet; `offset_ms` is the venue's clock minus ours."""
-        self._reader = ExchangeReader(settings, clock)
+    def __init__(
+        self, settings: ExchangeSettings, clock: Clock, *, offset_ms: int = 0, weight: WeightMeter | None = None
+    ) -> None:
+        """Nothing is sent yet; `offset_ms` is the venue's clock minus ours.
+
+        `weight` is the request weight shared with whatever else this process sends, bans included.
+        """
+        self._reader = ExchangeReader(settings, clock, weight=weight)
         self._clock = clock
         self._offset_ms = offset_ms
         self.name = _label(settings)
@@ -48,13 +55,13 @@ class BinanceSource:
         self._lock = threading.Lock()
 
     @classmethod
-    def connect(cls, settings: ExchangeSettings, clock: Clock) -> BinanceSource:
+    def connect(cls, settings: ExchangeSettings, clock: Clock, weight: WeightMeter | None = None) -> BinanceSource:
         """Open the source if the venue answers now, tried once and briefly; raises `ExchangeError` otherwise."""
         hurried = {"retry_attempts": 0, "timeout_ms": min(settings.timeout_ms, PING_TIMEOUT_MS)}
-        probe = ExchangeReader(settings.model_copy(update=hurried), clock)
+        probe = ExchangeReader(settings.model_copy(update=hurried), clock, weight=weight)
         sent = to_ms(clock.now())
         served = probe.server_time()
-        return cls(settings, clock, offset_ms=served - (sent + to_ms(clock.now())) // 2)
+        return cls(settings, clock, offset_ms=served - (sent + to_ms(clock.now())) // 2, weight=weight)
 
     @property
     def offset_ms(self) -> int:
@@ -90,7 +97,7 @@ class BinanceSource:
         book = self._reader.depth(symbol)
         statistics = self._reader.ticker(symbol)
         try:
-            if statistics["symbol"] != venue_id(symbol):
+            if statistics["symbol"] != venue_name(symbol):
                 raise MarketDataError(f"{symbol}: the exchange answered for {statistics['symbol']}")
             bids, asks = _levels(book, "bids"), _levels(book, "asks")
             if not bids or not asks:
@@ -125,7 +132,7 @@ class BinanceSource:
 
     def turnovers(self) -> Mapping[Symbol, Decimal]:
         """Give the turnover of the last 24 h from one request for all symbols; what cannot be read is left out."""
-        symbols = {venue_id(symbol): symbol for symbol in self.markets()}
+        symbols = {venue_name(symbol): symbol for symbol in self.markets()}
         found: dict[Symbol, Decimal] = {}
         for statistics in self._reader.tickers():
             name, turnover = _turnover(statistics)

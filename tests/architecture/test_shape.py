@@ -16,6 +16,7 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 BROAD_EXCEPT_SITES = {
     "bn_ml/journal.py": "an observer that fails never disturbs the cycle",
     "trader/engine.py": "the cycle boundary",
+    "monitoring/realtime_prices.py": "a thread main",
     "scripts/cli.py": "the last line of a command: a message and an id instead of a traceback",
 }
 WALL_CLOCK = {"now", "utcnow", "today", "time", "sleep", "time_ns"}

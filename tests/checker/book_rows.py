@@ -39,6 +39,15 @@ class IntentRow:
     reference_px: str | None
     created_ms: int
     resolved_ms: int | None
+    trailing_bp: int
+
+    @property
+    def stop_level(self) -> int:
+        """Where a stop stands when it is placed; one that trails may start a quarter of its distance lower."""
+        if not self.trailing_bp or not self.reference_px:
+            return self.stop_px or 0
+        share = self.trailing_bp / 10_000
+        return int(units(self.reference_px) * (1 - share) * (1 - share / 4)) - 1
 
     @property
     def price(self) -> int:

@@ -92,7 +92,7 @@ def check_stops(book: Book, limits: Limits, complain: Complaints, entry_ends: di
         first_exit.setdefault(row.position_id, row.created_ms)
         if row.purpose == "stop":
             tranche = (row.position_id, row.tranche)
-            price = row.stop_px or 0
+            price = row.stop_level
             complain.demand("stop_price", price > 0, f"stop {row.client_id} has no stop price")
             complain.demand(
                 "stop_never_lowered", price >= highest.get(tranche, 0), f"{row.client_id} of {tranche}: {price}"

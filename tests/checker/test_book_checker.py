@@ -22,7 +22,7 @@ Spoil = Callable[[sqlite3.Connection], object]
 
 SECOND_STOP = (
     "SELECT a.client_id FROM intents a JOIN intents b ON a.position_id = b.position_id AND a.tranche = b.tranche "
-    "AND a.purpose = 'stop' AND b.purpose = 'stop' AND b.seq < a.seq ORDER BY a.seq LIMIT 1"
+    "AND a.purpose = 'stop' AND b.purpose = 'stop' AND a.stop_px > 0 AND b.seq < a.seq ORDER BY a.seq LIMIT 1"
 )
 FIRST_STOP = "SELECT client_id FROM intents WHERE purpose = 'stop' ORDER BY seq LIMIT 1"
 FIRST_ENTRY = "SELECT client_id FROM intents WHERE purpose = 'entry' ORDER BY seq LIMIT 1"
@@ -36,7 +36,7 @@ CYCLE = "SELECT id FROM journal WHERE kind = 'CycleFinished' ORDER BY id LIMIT 1
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Books of about a day, with a restart in the middle and positions open at the end."""
     path = tmp_path_factory.mktemp("books") / "good.db"
-    write_book(path, SETTINGS, bars=110, seed=3, restarts=1)
+    write_book(path, SETTINGS, bars=110, seed=4, restarts=1)
     return path
 
 

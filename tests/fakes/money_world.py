@@ -37,6 +37,7 @@ from trader.position_manager import PositionManager
 from trader.protection import Protection, is_covered
 from trader.reconciliation import Reconciler
 from trader.risk_manager import RiskManager
+from trader.trailing import trigger
 
 AAA = Symbol("AAA/USDC")
 BBB = Symbol("BBB/USDC")
@@ -180,12 +181,22 @@ class MoneyWorld:
         return is_covered(position, live) and {item.intent.client_id for item in live} <= resting
 
     def stops(self, symbol: Symbol = AAA) -> dict[str, Decimal]:
-        """Resting stop prices by tranche, as the venue has them."""
+        """Levels of the resting stops by tranche, as the venue has them; of one that trails, where it stands now."""
+        intents = {item.intent.client_id: item.intent for item in self.live()}
+        levels = {}
+        for order in self.bot.venue.open_orders(symbol):
+            intent = intents.get(order.client_id)
+            label = intent.tranche if intent else order.client_id
+            if order.trails and intent is not None and intent.reference_price is not None:
+                levels[label] = order.trigger_level or trigger(intent.reference_price, intent.trailing_bp)
+            elif order.stop_price:
+                levels[label] = order.stop_price
+        return levels
+
+    def trailing(self, symbol: Symbol = AAA) -> set[str]:
+        """Tranches whose stop the venue trails."""
         tranche = {item.intent.client_id: item.intent.tranche for item in self.live()}
-        resting = self.bot.venue.open_orders(symbol)
-        return {
-            tranche.get(order.client_id, order.client_id): order.stop_price for order in resting if order.stop_price
-        }
+        return {tranche[order.client_id] for order in self.bot.venue.open_orders(symbol) if order.trails}
 
     def kinds(self) -> list[str]:
         return [event.kind for event in self.recorder.events]

@@ -26,12 +26,21 @@ from trader.entry_plan import EntryPlan, save_plan
 from trader.exchanges.paper import PaperExchange
 from trader.exit_manager import ExitManager
 from trader.exit_pass import ExitPass
+from trader.gate import Gate, Means
 from trader.order_manager import OrderManager
 from trader.position_manager import PositionManager
 from trader.protection import Protection
 
 BAR = Timeframe.M15.length
 CAPITAL = Decimal(1_000_000)
+
+
+class OpenGate(Gate):
+    """Lets every entry through, so that exits can be watched on more than an account may hold; sales are held to it."""
+
+    def require_room(self, intent: OrderIntent, means: Means | None = None) -> None:
+        if intent.side is Side.SELL:
+            super().require_room(intent, means)
 
 
 @dataclass
@@ -104,5 +113,6 @@ def replay_desk(folder: Path, history: Path, risk: RiskSettings, *, start: datet
     desk = Desk(store, Journal(store), clock, market, paper, settings, mode="paper")
     exits = ExitManager(risk)
     orders = OrderManager(desk, PositionManager(desk, exits, AccountKeeper(desk)))
+    orders._gate = OpenGate(store, settings)
     protection = Protection(desk, orders, exits)
     return ReplayDesk(desk, clock, orders, protection, ExitPass(desk, orders, protection, exits))

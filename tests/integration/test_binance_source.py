@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 
-import ccxt
 import numpy as np
 import pytest
 
 from bn_ml.clock import SimulatedClock, SystemClock
 from bn_ml.domain.market import Symbol, Timeframe, from_ms
-from bn_ml.errors import ExchangeError, MarketDataError, OutcomeUnknown, Refused, Transient
-from bn_ml.exchange import Credentials, build_client, order_error
+from bn_ml.errors import ExchangeError, MarketDataError, Transient
+from bn_ml.exchange import Credentials, build_client
 from bn_ml.settings import ExchangeSettings, Settings
 from data_manager.data_manager import BinanceDataManager
 from data_manager.open_source import open_source
@@ -211,27 +210,6 @@ def test_an_exchange_that_answers_is_live(exchange: LoopbackExchange) -> None:
     chosen = Settings.from_mapping({"exchange": {"base_url": exchange.url}})
     source = open_source(chosen, SimulatedClock(from_ms(NOW_MS)), "auto")
     assert (source.name, source.notice) == ("binance_sandbox", "")
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "code"),
-    [
-        (ccxt.InvalidOrder('binance {"code":-1013,"msg":"Filter failure: LOT_SIZE"}'), Refused, -1013),
-        (ccxt.InsufficientFunds('binance {"code":-2010,"msg":"insufficient balance"}'), Refused, -2010),
-        (ccxt.AuthenticationError('binance {"code":-2015,"msg":"Invalid API-key"}'), Refused, -2015),
-        (ccxt.InvalidNonce('binance {"code":-1021,"msg":"Timestamp ahead"}'), Refused, -1021),
-        (ccxt.RateLimitExceeded('binance {"code":-1015,"msg":"Too many new orders"}'), Refused, -1015),
-        (ccxt.RequestTimeout("binance POST timed out"), OutcomeUnknown, 0),
-        (ccxt.NetworkError("binance connection reset"), OutcomeUnknown, 0),
-        (ccxt.ExchangeNotAvailable("binance 503"), OutcomeUnknown, 0),
-        (ccxt.OperationFailed('binance {"code":-1007,"msg":"Timeout"}'), OutcomeUnknown, 0),
-        (ccxt.ExchangeError('binance {"code":-9999,"msg":"never seen"}'), OutcomeUnknown, 0),
-    ],
-)
-def test_an_order_counts_as_refused_only_where_that_is_sure(error: ccxt.BaseError, kind: type, code: int) -> None:
-    mapped = order_error(error)
-    assert type(mapped) is kind
-    assert getattr(mapped, "code", 0) == code
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from bn_ml.book_identity import archive_folder, switch_book
 from bn_ml.control import Holder, ProcessLock, is_tighter
 from bn_ml.domain.account import ControlState
 from bn_ml.errors import LockHeld, StateError
+from bn_ml.processes import born
 from bn_ml.schema import APPLICATION_ID
 from bn_ml.state_store import StateStore
 from tests.fakes.book_builders import AT, LATER, a_position, an_intent
@@ -47,7 +48,7 @@ def test_a_second_holder_is_told_who_holds_the_lock(path: Path) -> None:
     lock.release()
     assert not lock.is_held()
     ProcessLock(path).acquire(LATER).release()
-    assert lock.holder() == Holder(os.getpid(), "2023-06-10T13:00:00.000Z")
+    assert lock.holder() == Holder(os.getpid(), "2023-06-10T13:00:00.000Z", born(os.getpid()))
 
 
 def test_the_lock_of_a_killed_process_is_free(path: Path) -> None:

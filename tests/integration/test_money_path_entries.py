@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from bn_ml.domain.account import ControlState
-from bn_ml.domain.orders import IntentState, OrderStatus, Purpose
+from bn_ml.domain.orders import IntentState, OrderIntent, OrderStatus, Purpose
+from bn_ml.domain.positions import ExitReason
 from tests.fakes.faulty_exchange import Fault, Killed
 from tests.fakes.money_world import AAA, BBB, CAPITAL, CCC, MoneyWorld, NewWorld, money_settings
 from trader.entry_plan import load_plan
+from trader.gate import Means
 
 
 @pytest.fixture
@@ -221,14 +223,13 @@ def test_a_halt_committed_by_another_process_while_a_buy_is_judged_refuses_it_an
     commit = world.bot.orders.commit
     store = world.bot.store
 
-    def late(*intents: object) -> None:
+    def late(*intents: OrderIntent, means: Means | None = None) -> None:
         store.set_control(ControlState.HALTED, "kill_switch", "operator", world.clock.now())
-        commit(*intents)  # type: ignore[arg-type]
+        commit(*intents, means=means)
 
-    world.bot.orders.commit = late  # type: ignore[method-assign, assignment]
+    world.bot.orders.commit = late  # type: ignore[method-assign]
     report = world.buy(AAA)
-    assert report.opened == 0
-    assert "HALTED" in report.errors[0]
+    assert (report.opened, report.errors, report.refusals) == (0, (), {"control_state": 1})
     assert world.faults.sent == {}
     assert world.cycle().refusals == {}
 
@@ -315,3 +316,41 @@ def test_a_cycle_tells_the_refusals_of_one_rule_in_one_line(
     (line,) = refused
     assert line.startswith("entry refused rule=max_open_positions ")
     assert [f"symbol={symbol} " in line for symbol in (BBB, CCC)] == [True, True]
+
+
+def test_a_buy_the_venue_would_refuse_for_its_price_is_not_sent(world: MoneyWorld) -> None:
+    world.market.rule_changes = {"bid_multiplier_up": Decimal("1.00001")}
+    report = world.buy(AAA)
+    assert (report.opened, report.refusals) == (0, {"price_band": 1})
+    assert world.faults.sent == {}
+    assert world.bot.store.recent_intents(1) == ()
+    assert [item.rule for item in world.recorder.of("RiskRefused")] == ["price_band"]
+
+
+def test_a_quote_that_grew_old_while_the_venue_was_asked_opens_nothing(world: MoneyWorld) -> None:
+    world.cycle()
+
+    def slow(method: str, client_ids: tuple[str, ...]) -> None:
+        if method == "open_orders":
+            world.clock.sleep_until(world.clock.now() + timedelta(seconds=6))
+
+    world.faults.before_call = slow
+    report = world.buy(AAA)
+    assert (report.opened, report.refusals) == (0, {"quote_stale": 1})
+    assert world.faults.sent == {}
+
+
+def test_the_win_rate_shown_is_that_of_the_last_day(world: MoneyWorld) -> None:
+    def win_rate() -> object:
+        state = world.bot.store.get("account_state")
+        assert isinstance(state, dict)
+        return state["current_win_rate_24h"]
+
+    world.buy(AAA)
+    world.move("104")
+    world.bot.protection.close(world.held(), ExitReason.KILL_SWITCH)
+    world.cycle()
+    assert win_rate() == 1
+    world.clock.sleep_until(world.clock.now() + timedelta(hours=24, seconds=60))
+    world.cycle()
+    assert win_rate() == 0

@@ -216,9 +216,9 @@ def test_an_exit_whose_answer_was_lost_is_found_and_not_repeated(world: MoneyWor
 def test_an_exit_that_never_arrived_is_tried_again_with_a_new_order(world: MoneyWorld) -> None:
     world.faults.next("create_order", Fault.LOST)
     world.look(24 * 3600)
-    world.look(5)
+    world.look(4)
     assert world.bot.positions.open_positions()
-    world.look(5)
+    world.look(1)
     assert closed_by(world) is ExitReason.TIME_STOP
     assert world.never_sent_twice()
 
@@ -287,7 +287,7 @@ def test_nothing_is_placed_for_a_position_whose_sale_is_unknown(world: MoneyWorl
     (sale,) = world.live()
     assert (sale.intent.purpose, sale.state) == (Purpose.EXIT, IntentState.UNKNOWN)
     sent = world.faults.sent.total()
-    world.move("100")
+    world.move("100", seconds=4)
     assert world.faults.sent.total() == sent
     world.look(5)
     assert world.covered()

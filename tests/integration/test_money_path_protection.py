@@ -14,6 +14,7 @@ from bn_ml.errors import MarketDataError
 from tests.fakes.faulty_exchange import Fault, Killed
 from tests.fakes.money_world import AAA, BBB, MoneyWorld, NewWorld, money_settings
 
+NOTHING = Decimal(0)
 D = Decimal
 
 
@@ -27,7 +28,7 @@ def world(new_world: NewWorld, tmp_path: Path) -> MoneyWorld:
 def uncovered_tranches(world: MoneyWorld) -> int:
     """Tranches of the open position, as far as they hold anything, whose stop does not rest at the venue."""
     position = world.held()
-    resting = {order.client_id for order in world.bot.venue.open_orders(AAA) if order.stop_price}
+    resting = {order.client_id for order in world.bot.venue.open_orders(AAA) if order.stop_price or order.trails}
     store = world.bot.store
     count = 0
     for tranche in position.tranches:
@@ -122,9 +123,9 @@ def test_a_stop_never_accepted_is_placed_again_after_the_receive_window(world: M
     world.faults.next("create_oco", Fault.LOST)
     world.buy(AAA)
     assert not world.covered()
-    world.look(5)
+    world.look(4)
     assert not world.covered()
-    world.look(5)
+    world.look(1)
     assert world.covered()
     assert world.never_sent_twice()
 
@@ -188,8 +189,7 @@ def test_what_a_target_leaves_below_the_minimum_joins_the_next_tranche(world: Mo
     assert sum(leg.quantity for leg in position.legs) == D("0.470")
     assert [(item.label, item.quantity) for item in position.tranches] == [("tp2", D("0.327")), ("runner", D("0.200"))]
     assert world.covered()
-    resting = world.bot.venue.open_orders(AAA)
-    assert sum(order.quantity for order in resting if order.stop_price) == D("0.527")
+    assert sum(item.intent.quantity for item in world.live(Purpose.STOP)) == D("0.527")
     world.move("103.60")
     assert [leg.quantity for leg in world.held().legs if leg.reason is ExitReason.TP2] == [D("0.327")]
 
@@ -333,10 +333,10 @@ def test_one_symbols_trouble_does_not_keep_the_others_from_being_looked_at(world
     world.bot.venue.cancel(AAA, stop.intent.client_id, world.clock.now())
     ensure = world.bot.protection.ensure
 
-    def failing(position: Position) -> None:
+    def failing(position: Position, wanted: Decimal = NOTHING) -> None:
         if position.symbol == AAA:
             raise MarketDataError("gone in between")
-        ensure(position)
+        ensure(position, wanted)
 
     world.bot.protection.ensure = failing  # type: ignore[method-assign]
     before = world.held(BBB).max_price_seen
@@ -370,6 +370,7 @@ def test_the_time_of_the_first_full_protection_is_kept(world: MoneyWorld) -> Non
 def test_a_stop_is_not_replaced_more_often_than_the_settings_allow(new_world: NewWorld, tmp_path: Path) -> None:
     settings = money_settings(exchange={"orders": {"stop_replace_min_interval_sec": 60}})
     world = new_world(tmp_path, settings)
+    world.market.rule_changes = {"trailing_allowed": False}
     world.start()
     world.buy(AAA)
     world.move("102.5")

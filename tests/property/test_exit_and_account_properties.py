@@ -14,7 +14,8 @@ from bn_ml.domain.market import EPOCH, MarketRules, Quote, Symbol
 from bn_ml.domain.positions import Position, PositionStatus
 from bn_ml.settings import RiskSettings
 from trader.accounting import account_state, book_closed_position, day_key, new_book, week_key
-from trader.exit_manager import ExitManager, is_sellable
+from trader.exit_manager import ExitManager
+from trader.ladder import is_sellable
 
 ETH, SOL = Symbol("ETH/USDC"), Symbol("SOL/USDC")
 RISK = RiskSettings()

@@ -21,6 +21,7 @@ from bn_ml.journal import export_journal
 from bn_ml.venue.invariants import violations
 from tests.fakes.faulty_exchange import Killed
 from tests.fakes.money_world import AAA, BBB, CAPITAL, CCC, MoneyWorld, money_settings
+from trader.trailing import trigger
 
 SYMBOLS = (AAA, BBB, CCC)
 ROUGH = timedelta(minutes=25)
@@ -100,7 +101,7 @@ class RoughWorld:
 
     def _check_call(self, method: str, client_ids: tuple[str, ...]) -> None:
         self._thin_out()
-        if method not in ("create_order", "create_oco"):
+        if method not in ("create_order", "create_oco", "replace_order"):
             return
         store = self.world.bot.store
         if store.session.in_transaction:
@@ -118,9 +119,12 @@ class RoughWorld:
         lowest = self.stops.get(intent.position_id, ZERO)
         position = self.world.bot.store.position(intent.position_id)
         assert position is not None
-        assert intent.stop_price is not None
-        if not lowest <= position.stop <= intent.stop_price:
-            self.problems.append(f"stop moved down: {lowest}, {position.stop}, {intent.stop_price}")
+        level = intent.stop_price
+        if level is None:
+            assert intent.reference_price is not None
+            level = trigger(intent.reference_price, intent.trailing_bp)
+        if not lowest <= position.stop <= level:
+            self.problems.append(f"stop moved down: {lowest}, {position.stop}, {level}")
         self.stops[intent.position_id] = position.stop
 
     def _check_entry(self, intent: OrderIntent) -> None:

@@ -13,7 +13,7 @@ from bn_ml.domain.market import EPOCH, MarketRules, Quote, Symbol, exact
 from bn_ml.domain.signals import Action, MarketMood, MarketRegime, Opportunity, Probabilities, ScanReport, Signal
 from bn_ml.settings import Settings
 from trader.entry_request import EntryRequest
-from trader.exit_manager import is_sellable
+from trader.ladder import is_sellable
 from trader.risk_manager import RiskManager
 from trader.sizing import available_quote
 

@@ -37,6 +37,27 @@ def test_old_filter_names_become_the_same_rules() -> None:
     assert rules.max_algo_orders == 7
 
 
+def test_what_a_symbol_takes_is_read_and_taken_for_granted_where_nothing_is_said() -> None:
+    record = symbol_record("BTC", "USDC")
+    little = {
+        "orderTypes": ["LIMIT", "MARKET", "STOP_LOSS_LIMIT"],
+        "ocoAllowed": False,
+        "cancelReplaceAllowed": False,
+        "allowTrailingStop": False,
+    }
+    rules = parse_symbol(record | little)
+    takes = (rules.stops_allowed, rules.lists_allowed, rules.replace_allowed, rules.trailing_allowed)
+    assert takes == (False, False, False, False)
+    silent = {name: item for name, item in record.items() if name not in little}
+    rules = parse_symbol(silent)
+    assert (rules.stops_allowed, rules.lists_allowed, rules.replace_allowed, rules.trailing_allowed) == (True,) * 4
+
+
+@pytest.mark.parametrize(("basis_points", "allowed"), [(9, False), (10, True), (2000, True), (2001, False)])
+def test_a_trailing_distance_must_lie_within_its_filter(basis_points: int, allowed: bool) -> None:
+    assert parse_symbol(symbol_record("BTC", "USDC")).may_trail(basis_points) is allowed
+
+
 @pytest.mark.parametrize("status", ["HALT", "BREAK", "END_OF_DAY", "CANCEL_ONLY"])
 def test_a_symbol_not_in_trading_is_marked(status: str) -> None:
     assert not parse_symbol(symbol_record("BTC", "USDC") | {"status": status}).trading

@@ -16,7 +16,6 @@ ROOT = Path(__file__).resolve().parents[3]
 PACKAGES = ("bn_ml", "data_manager", "ml_engine", "scanner", "trader", "monitoring", "public_api", "scripts")
 
 CHANGES = {
-    "exchange.ws_url": "wss://127.0.0.1:9443",
     "data.replay_speed": 60,
     "scanner.ohlcv_limit": 600,
     "scanner.workers": 4,
@@ -48,7 +47,6 @@ CHANGES = {
     "risk.circuit_breakers.market_intelligence_min_confidence": 0.6,
     "risk.circuit_breakers.market_intelligence_score_block_threshold": -0.1,
     "risk.circuit_breakers.market_intelligence_min_confidence_by_profile.neutral": 0.6,
-    "monitoring.realtime_prices.max_symbols": 10,
     "monitoring.alerting.webhook.enabled": True,
     "monitoring.alerting.telegram.enabled": True,
     "monitoring.alerting.email.enabled": True,
@@ -78,7 +76,9 @@ ALREADY_SO = (
 
 # Code reads these, but only to use a market mood, which nothing computes.
 MOOD_KEYS = ("santrade_intelligence.", "risk.circuit_breakers.market_intelligence_")
-WORDS_OF_OTHER_THINGS = frozenset({"cycles", "hpo", "alpha", "headers", "to"})
+WORDS_OF_OTHER_THINGS = frozenset(
+    {"cycles", "hpo", "alpha", "headers", "to", "balance", "remote", "script", "address", "host", "port"}
+)
 
 
 def changed(*pairs: tuple[str, object]) -> Settings:

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from bn_ml.clock import SimulatedClock
-from bn_ml.errors import Transient
-from bn_ml.weight import WeightMeter
+from bn_ml.errors import Transient, Unreachable
+from bn_ml.weight import WeightMeter, retry_after_s
 
 START = datetime(2024, 3, 4, 12, 0, 10, tzinfo=timezone.utc)
 
@@ -31,17 +31,29 @@ def test_weight_beyond_the_share_waits_for_the_next_minute() -> None:
 def test_what_others_at_the_same_address_used_counts() -> None:
     clock = SimulatedClock(START)
     meter = WeightMeter(clock, 0.7, limit=100)
-    meter.observe("70")
+    meter.observe("70", clock.now())
     meter.spend(1)
     assert clock.now() == START + timedelta(seconds=50)
 
 
 def test_a_smaller_or_unreadable_count_changes_nothing() -> None:
-    meter = WeightMeter(SimulatedClock(START), 0.7, limit=100)
+    clock = SimulatedClock(START)
+    meter = WeightMeter(clock, 0.7, limit=100)
     meter.spend(30)
-    meter.observe("5")
-    meter.observe("")
+    meter.observe("5", clock.now())
+    meter.observe("", clock.now())
     assert meter.used == 30
+
+
+def test_a_count_told_across_the_end_of_a_minute_is_not_charged_to_the_next() -> None:
+    clock = SimulatedClock(START)
+    meter = WeightMeter(clock, 0.7, limit=100)
+    sent_at = clock.now()
+    clock.sleep_until(START + timedelta(seconds=50))
+    meter.observe("60", sent_at)
+    assert meter.used == 0
+    meter.observe("60", clock.now())
+    assert meter.used == 60
 
 
 def test_a_request_larger_than_the_whole_share_still_goes_out() -> None:
@@ -70,3 +82,62 @@ def test_a_new_minute_begins_from_nothing() -> None:
     meter.spend(60)
     clock.sleep_until(START + timedelta(minutes=1))
     assert meter.used == 0
+
+
+def test_scans_stop_before_the_part_kept_back_and_orders_do_not() -> None:
+    clock = SimulatedClock(START)
+    meter = WeightMeter(clock, 0.5, limit=200, kept_back=0.2)
+    meter.spend(80)
+    meter.spend_on_orders(20, patience=timedelta(0))
+    assert (clock.now(), meter.used) == (START, 100)
+    with pytest.raises(Unreachable, match="used up"):
+        meter.spend_on_orders(1, patience=timedelta(seconds=49))
+    assert clock.now() == START
+    meter.spend_on_orders(1, patience=timedelta(seconds=50))
+    assert clock.now() == START + timedelta(seconds=50)
+
+
+def test_orders_stay_away_during_a_ban_too() -> None:
+    meter = WeightMeter(SimulatedClock(START), 0.7)
+    meter.ban(START + timedelta(seconds=30))
+    with pytest.raises(Unreachable, match="stay away"):
+        meter.spend_on_orders(1, patience=timedelta(hours=1))
+
+
+def test_a_shorter_ban_never_ends_a_longer_one() -> None:
+    meter = WeightMeter(SimulatedClock(START), 0.7)
+    meter.ban(START + timedelta(seconds=300))
+    meter.ban(START + timedelta(seconds=30))
+    assert meter.banned_until == START + timedelta(seconds=300)
+
+
+class StoppedClock(SimulatedClock):
+    def sleep_until(self, instant: datetime) -> None:
+        """Return at once, as a clock told to stop does."""
+
+
+def test_waiting_for_weight_ends_when_told_to_stop() -> None:
+    meter = WeightMeter(StoppedClock(START), 0.7, limit=100)
+    meter.spend(70)
+    with pytest.raises(Unreachable, match="stopped while waiting"):
+        meter.spend(70)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("0", 1.0),
+        ("-5", 1.0),
+        ("0.2", 1.0),
+        ("", 60.0),
+        ("nan", 60.0),
+        ("inf", 60.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 60.0),
+        ("999999999", 259_200.0),
+        ("1e9999", 259_200.0),
+    ],
+)
+def test_how_long_to_stay_away_is_read_within_reason(header: str, seconds: float) -> None:
+    assert retry_after_s(header) == seconds

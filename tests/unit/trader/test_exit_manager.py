@@ -11,7 +11,8 @@ from bn_ml.domain.decisions import ExitPlan
 from bn_ml.domain.market import Quote
 from bn_ml.domain.positions import ExitReason, Position
 from bn_ml.settings import RiskSettings
-from trader.exit_manager import ExitManager, is_sellable, stop_reason, traded_price
+from trader.exit_manager import ExitManager, stop_reason, traded_price
+from trader.ladder import is_sellable
 
 EXITS = ExitManager(RiskSettings())
 RULES = market_rules(ETH)
@@ -205,3 +206,9 @@ def test_sellable_means_at_least_minimum_and_step() -> None:
     assert is_sellable(Decimal("0.05"), Decimal(100), RULES)
     assert not is_sellable(Decimal("0.04999"), Decimal(100), RULES)
     assert not is_sellable(Decimal("0.05"), Decimal(100), market_rules(ETH, min_quantity=Decimal("0.06")))
+
+
+def test_the_trailing_distance_is_known_only_while_it_trails() -> None:
+    held = position()
+    assert EXITS.trailing_frac(held) is None
+    assert EXITS.trailing_frac(replace(held, trailing_active=True)) == Decimal("0.01")

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from bn_ml.domain.market import MarketRules, Symbol
 from bn_ml.domain.orders import Fill, OrderIntent, OrderType, Purpose, Side
 from bn_ml.domain.positions import ExitReason, Position, PositionStatus
-from bn_ml.errors import StateError
 from bn_ml.settings import RiskSettings
 from trader.entry_plan import EntryPlan
 from trader.exit_manager import ExitManager
-from trader.position_manager import grown, opened, reduced, sale_reason
+from trader.position_arithmetic import grown, missed, opened, reduced, sale_reason
 
 D = Decimal
 ABC = Symbol("ABC/USDC")
@@ -123,10 +122,31 @@ def test_what_is_left_is_a_position_from_one_step_on(left: str, is_open: bool) -
     assert reduced(position, sell(D(100), D(2) - D(left)), ExitReason.TP1, STEP).is_open is is_open
 
 
-def test_more_than_is_held_cannot_be_sold() -> None:
-    position = after(buy(D(100), D(2)))
-    with pytest.raises(StateError, match="sold 2 of"):
-        reduced(position, sell(D(100), D(2)), ExitReason.STOP_LOSS, STEP)
+def test_what_was_sold_beyond_what_was_held_is_booked_as_it_is() -> None:
+    position = reduced(after(buy(D(100), D(2))), sell(D(100), D(2)), ExitReason.STOP_LOSS, STEP)
+    assert (position.is_open, position.remaining_quantity, position.dust_quantity) == (False, 0, D("-0.002"))
+    assert position.realized_quote == position.proceeds_quote - position.cost_quote
+
+
+def test_a_sale_after_the_close_adds_its_proceeds_and_takes_from_the_dust() -> None:
+    closed = reduced(after(buy(D(100), D(2))), sell(D(100), D("1.998")), ExitReason.STOP_LOSS, STEP)
+    again = reduced(closed, sell(D(100), D("0.5"), 3), ExitReason.STOP_LOSS, STEP)
+    assert (again.status, again.dust_quantity) == (PositionStatus.CLOSED, D("-0.5"))
+    assert again.realized_quote == again.proceeds_quote - again.cost_quote
+    assert sum(leg.pnl_quote for leg in again.legs) == again.realized_quote
+
+
+@given(price=prices, bought=quantities, part=st.integers(1, 1000))
+def test_what_goes_missing_loses_exactly_its_cost(price: Decimal, bought: Decimal, part: int) -> None:
+    position = after(buy(price, bought))
+    missing = position.remaining_quantity * part / 1000
+    left = missed(position, missing, STEP, AT)
+    assert left.remaining_quantity + left.dust_quantity == position.remaining_quantity - missing
+    assert left.is_open is (position.remaining_quantity - missing >= STEP)
+    assert left.proceeds_quote == 0
+    assert abs(left.realized_quote + position.cost_quote - left.cost_open_quote) < D("1e-12")
+    assert (left.legs[-1].reason, left.legs[-1].pnl_quote) == (ExitReason.RECONCILED, left.realized_quote)
+    assert left.tranches == ()
 
 
 @pytest.mark.parametrize("reason", [ExitReason.TP1, ExitReason.TP2, ExitReason.STOP_LOSS])

@@ -49,7 +49,7 @@ def test_a_good_start_passes_every_check_without_a_warning() -> None:
     findings = judged(GOOD, SETTINGS)
     assert {finding.severity for finding in findings} == {Severity.OK}
     assert not failed(findings)
-    assert len({finding.name for finding in findings}) == len(findings) == 16
+    assert len({finding.name for finding in findings}) == len(findings) == 17
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,9 @@ def test_what_is_wrong_forbids_the_start_and_says_how_to_mend_it(facts: Prefligh
         (replace(GOOD, unproven={BTC: "no_skill"}), "models"),
         (replace(GOOD, alert_channels=()), "alerts"),
         (replace(GOOD, alert_problem="webhook: 404"), "alerts"),
+        (replace(GOOD, capital=Decimal("49.99"), positions=1), "capital"),
+        (replace(GOOD, waiting="BTC"), "reconciliation"),
+        (replace(GOOD, halt="HALTED: kill_switch: me"), "control state"),
     ],
 )
 def test_what_is_only_doubtful_warns(facts: PreflightFacts, name: str) -> None:
@@ -119,6 +122,13 @@ def test_a_position_too_small_for_every_symbol_is_refused_and_for_some_is_told()
     assert verdicts(replace(GOOD, rules={BTC: small, ETH: small}), tight)[name] is Severity.OK
     assert verdicts(replace(GOOD, rules={BTC: small, ETH: large}), tight)[name] is Severity.WARN
     assert verdicts(replace(GOOD, rules={BTC: large, ETH: large}), tight)[name] is Severity.FAIL
+
+
+def test_discovery_may_bring_all_symbols() -> None:
+    none = replace(GOOD, symbols=(), rules={}, unproven={})
+    found = Settings.from_mapping({"universe": {"training_symbols": [], "discovery": {"enabled": True}}})
+    assert verdicts(none, found)["universe"] is Severity.OK
+    assert verdicts(none)["universe"] is Severity.FAIL
 
 
 def test_absent_keys_are_named() -> None:

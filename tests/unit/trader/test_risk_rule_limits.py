@@ -232,6 +232,10 @@ def test_refuses_a_stop_outside_the_price_band_or_bounds() -> None:
     assert judged(request(rules=market_rules(min_price=Decimal("98.51")))).reason == "no_valid_stop"
 
 
+def test_refuses_a_symbol_that_takes_no_stops() -> None:
+    assert judged(request(rules=market_rules(stops_allowed=False))).reason == "no_valid_stop"
+
+
 def test_refuses_a_stop_that_is_not_below_the_bid() -> None:
     wide = request(quote=quote(bid="98.50", ask="100.00"))
     assert judged(wide, scanner={"spread_max_pct": 0.05}).reason == "no_valid_stop"
