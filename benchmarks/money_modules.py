@@ -47,6 +47,7 @@ TESTS = (
     "tests/unit/bn_ml",
     "tests/unit/domain",
     "tests/integration/test_book_ownership.py",
+    "tests/integration/test_entr*.py",
     "tests/integration/test_kill_switch_*.py",
     "tests/integration/test_live_exchange_*.py",
     "tests/integration/test_manual_orders.py",

@@ -98,7 +98,8 @@ def _expressions(statement: ast.stmt, around: Surroundings) -> Iterator[tuple[as
         node = stack.pop(0)
         if isinstance(node, ast.JoinedStr):
             continue
-        yield node, inner
+        if not (isinstance(node, ast.ExceptHandler) and all(map(_is_silent, node.body))):
+            yield node, inner
         parts = list(ast.iter_child_nodes(node))
         if isinstance(node, ast.arguments):
             parts = [*node.defaults, *(item for item in node.kw_defaults if item is not None)]
@@ -136,11 +137,13 @@ def _is_docstring(statement: ast.stmt) -> bool:
 
 
 def _is_silent(statement: ast.stmt) -> bool:
-    """Whether a statement only tells the log, marks a crash point, imports or declares."""
+    """Whether a statement only tells the log (or decides whether to), marks a crash point, imports or declares."""
     if isinstance(statement, ast.Import | ast.ImportFrom | ast.Pass | ast.Assert):
         return True
-    if isinstance(statement, ast.Assign) and _is_named(statement.targets[0], "log"):
+    if isinstance(statement, ast.Assign) and any(_is_named(statement.targets[0], name) for name in ("log", "__all__")):
         return True
+    if isinstance(statement, ast.If):
+        return all(_is_silent(item) for item in (*statement.body, *statement.orelse))
     if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)):
         return False
     called = statement.value.func

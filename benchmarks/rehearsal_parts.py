@@ -206,6 +206,7 @@ def write_config(plan: Plan, sandbox: Sandbox) -> Path:
             "max_holding_period": 1,
             "circuit_breakers": {
                 "max_consecutive_losses": 20,
+                "loss_pause_hours": 1,
                 "volatility_spike_ratio": 20,
                 "volatility_benchmark_symbol": plan.symbols[0],
             },

@@ -64,23 +64,23 @@ def rehearse(plan: Plan, *, minutes: float) -> Json:
 
 
 def _live(bot: Bot, plan: Plan, *, until: float) -> tuple[int, list[str]]:
-    """Keep the bot alive until the time is up, killing it as often as planned at seeded moments."""
+    """Keep the bot alive until the time is up and it was killed as often as planned, at seeded moments."""
     dice = np.random.default_rng(plan.seed)
     share = (until - time.monotonic()) / (plan.kills + 1)
     kills, ended = 0, list[str]()
     bot.start()
-    while time.monotonic() < until:
+    while time.monotonic() < until or kills < plan.kills:
         if not bot.wait_recovered() and bot.is_down():
             ended.append(f"the bot ended by itself: {_last_line(bot)}")
             time.sleep(1.0)
             bot.start()
             continue
         due = time.monotonic() + float(dice.uniform(0.2, 1.8)) * share if kills < plan.kills else until
-        while time.monotonic() < min(due, until) and not bot.is_down():
+        while time.monotonic() < due and not bot.is_down():
             time.sleep(0.02)
         if bot.is_down():
             ended.append(f"the bot ended by itself: {_last_line(bot)}")
-        elif time.monotonic() < until or kills < plan.kills:
+        elif kills < plan.kills:
             bot.kill()
             kills += 1
         else:

@@ -6,6 +6,7 @@ The file tells the machine's time: the venue's own is unknown to a process that 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,21 +16,29 @@ from bn_ml.ports import Clock
 from bn_ml.weight import LONGEST_BAN
 
 
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """The end of a ban, and when it was told."""
+
+    until: datetime
+    told_at: datetime
+
+
 class BanFile:
-    """The end of the last ban in `path`; an unreadable file counts as none."""
+    """The last ban in `path`; an unreadable file counts as none."""
 
     def __init__(self, path: Path) -> None:
         """Nothing is read or written yet."""
         self._path = path
 
-    def remember(self, until: datetime) -> None:
-        """Keep the end of a ban, on disk before this returns; raises `StateError` when it cannot be written."""
+    def remember(self, ban: Ban) -> None:
+        """Keep a ban, on disk before this returns; raises `StateError` when it cannot be written."""
         draft = self._path.with_name(f".{self._path.name}.new")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
-                os.write(descriptor, iso(until).encode())
+                os.write(descriptor, f"{iso(ban.until)} {iso(ban.told_at)}".encode())
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -37,10 +46,11 @@ class BanFile:
         except OSError as error:
             raise StateError(f"{self._path}: cannot be written ({error.strerror})") from error
 
-    def recall(self) -> datetime | None:
-        """Give the kept end, None when there is none."""
+    def recall(self) -> Ban | None:
+        """Give the kept ban, None when there is none."""
         try:
-            return from_iso(self._path.read_text(encoding="ascii"))
+            until, told_at = self._path.read_text(encoding="ascii").split()
+            return Ban(from_iso(until), from_iso(told_at))
         except (OSError, ValueError):
             return None
 
@@ -57,15 +67,23 @@ class TranslatedBans:
 
     @property
     def ends_at(self) -> datetime | None:
-        """The end of a ban in force, in the machine's time; no venue bans for longer than three days."""
-        until = self._file.recall()
-        if until is None or not timedelta(0) < until - self._machine.now() <= LONGEST_BAN:
+        """The end of a ban in force, in the machine's time; no venue bans for longer than three days.
+
+        A machine whose clock was set back since does not know how much of a ban is left: the whole of it, at most, is
+        waited for once more. Raises `StateError` when that cannot be written.
+        """
+        ban, now = self._file.recall(), self._machine.now()
+        if ban is not None and now < ban.told_at:
+            ban = Ban(now + (ban.until - ban.told_at), now)
+            self._file.remember(ban)
+        if ban is None or not timedelta(0) < ban.until - now <= LONGEST_BAN:
             return None
-        return until
+        return ban.until
 
     def remember(self, until: datetime) -> None:
         """Keep the end of a ban told in the venue's time; raises `StateError` when it cannot be written."""
-        self._file.remember(self._machine.now() + (until - self._venue.now()) / self._speed)
+        now = self._machine.now()
+        self._file.remember(Ban(now + (until - self._venue.now()) / self._speed, now))
 
     def recall(self) -> datetime | None:
         """Give the end of the ban in force in the venue's time, None when there is none."""

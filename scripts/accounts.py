@@ -17,7 +17,7 @@ from bn_ml.domain.account import ControlState
 from bn_ml.domain.events import ControlChanged
 from bn_ml.domain.market import Symbol, iso
 from bn_ml.env import Secrets
-from bn_ml.errors import ConfigError, Transient, Unreachable
+from bn_ml.errors import ConfigError, ExchangeError, Transient, Unreachable
 from bn_ml.exchange import CcxtTransport, Credentials
 from bn_ml.halting import HaltMarker
 from bn_ml.journal import Journal
@@ -110,6 +110,22 @@ class LiveAccount:
     def banned_until(self) -> datetime | None:
         """Give the end of the exchange's last ban, None when it never asked to stay away."""
         return self.exchange.weight.banned_until
+
+    def priced(self, settings: Settings) -> Settings:
+        """Give the settings with the account's own fee: the dearest taker rate of the first symbol, discounts aside."""
+        named = settings.universe.training_symbols
+        if not named:
+            return settings
+        try:
+            rate = float(max(self.exchange.commission(Symbol(named[0])).taker.values()))
+        except Transient:
+            raise
+        except ExchangeError as error:
+            log.warning("the account's fee is unknown, the configured one counts error=%s", error)
+            return settings
+        if rate != settings.risk.fees_pct:
+            log.info("the account pays fees_pct=%g, configured were %g", rate, settings.risk.fees_pct)
+        return settings.model_copy(update={"risk": settings.risk.model_copy(update={"fees_pct": rate})})
 
 
 def open_live_account(settings: Settings, environ: Mapping[str, str], stop: threading.Event) -> LiveAccount:

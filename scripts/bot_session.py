@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -53,6 +54,7 @@ def run_session(arguments: argparse.Namespace) -> int:
             return _refuse(absent)
         try:
             account = open_live_account(settings, environ, stop)
+            loaded = replace(loaded, settings=account.priced(settings))
         except (Transient, ConfigError):
             raise
         except ExchangeError as error:

@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from bn_ml.account_calls import AccountCalls
-from bn_ml.ban_file import BanFile
+from bn_ml.ban_file import BanFile, TranslatedBans
 from bn_ml.client_ids import PREFIX, instance_of, is_client_id
 from bn_ml.clock import SystemClock
 from bn_ml.domain.identity import BookIdentity
@@ -127,11 +127,13 @@ def open_line(settings: Settings, environ: Mapping[str, str], symbols: Iterable[
     secrets = Secrets.from_environ(environ)
     if not (secrets.binance_api_key and secrets.binance_api_secret):
         raise ConfigError(["API keys not configured: set BINANCE_API_KEY and BINANCE_API_SECRET"])
-    clock = VenueClock(SystemClock(), speed=_speed(environ))
+    machine = SystemClock()
+    clock = VenueClock(machine, speed=_speed(environ))
     venue = hasty(settings.exchange)
     transport = plain_transport(venue, secrets.binance_api_key, secrets.binance_api_secret, clock)
     weight = WeightMeter(clock, MOST_WEIGHT)
-    bans = BanFile(Path(settings.storage.sqlite_path).with_name(BANS))
+    file = BanFile(Path(settings.storage.sqlite_path).with_name(BANS))
+    bans = TranslatedBans(file, machine, clock, speed=clock.speed)
     exchange = LiveExchange(transport, clock, venue, symbols=symbols, weight=weight, bans=bans)
     calls = AccountCalls(transport, clock, venue, weight=weight, bans=bans)
     history = OrderHistory(calls.read, lambda text: is_client_id(text, PREFIX))

@@ -136,7 +136,10 @@ class Cover:
         """Tell whether to try again at once; otherwise what can be done instead has been done."""
         if refusal in (Refusal.NO_LIST, Refusal.NO_STOP):
             self._tools.places.forget(held.symbol)
-            self._shrink(held, tranche, rest)
+            if self._stands(held, tranche.label):
+                self._wait_for_place(held, tranche, rest, refusal)
+            else:
+                self._shrink(held, tranche, rest)
         elif refusal is Refusal.BALANCE:
             self._cover_what_is_free(held, tranche, rest)
         elif refusal in (Refusal.LATER, Refusal.TOO_LATE, Refusal.CLOSED):
@@ -156,6 +159,27 @@ class Cover:
         lone = Tranche(RUNNER, rest, tranche.stop_price)
         self._tranches.save(replace(held, tranches=(*_others(held, tranche.label), lone)))
         self.cover(held.position_id, lone)
+
+    def _wait_for_place(self, held: Position, tranche: Tranche, rest: Decimal, refusal: Refusal) -> None:
+        """Do without the target where that helps, else wait: a neighbour's resting stop is not lifted for this one.
+
+        What finds no place for too long is sold.
+        """
+        if refusal is Refusal.NO_LIST and tranche.target_price is not None:
+            alone = replace(tranche, quantity=rest, target_price=None)
+            kept = tuple(alone if item.label == alone.label else item for item in held.tranches)
+            self._tranches.save(replace(held, tranches=kept))
+            self.cover(held.position_id, alone)
+            return
+        log.error("no place for a stop symbol=%s tranche=%s quantity=%s", held.symbol, tranche.label, rest)
+        self._tools.pauses.refused(held.position_id)
+
+    def _stands(self, held: Position, label: str) -> bool:
+        """Tell whether the position was protected before and the neighbour's stop rests."""
+        neighbour = _neighbour(held, label)
+        if neighbour is None or held.protected_at is None:
+            return False
+        return self._tranches.stop_of(held.position_id, neighbour.label) is not None
 
     def _fold(self, held: Position, tranche: Tranche, rest: Decimal) -> bool:
         """Hand what is left of a tranche to a neighbour; False when there is none."""

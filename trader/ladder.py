@@ -115,7 +115,7 @@ def _merged(cut: Sequence[Slice], stop: Decimal, rules: MarketRules) -> list[Sli
     carried = ZERO
     for label, quantity in cut:
         carried += quantity
-        if (quantity > 0 or label == RUNNER) and carried > 0 and is_sellable(carried, stop, rules):
+        if is_sellable(carried, stop, rules):
             kept.append((label, carried))
             carried = ZERO
     if not kept or carried == 0:

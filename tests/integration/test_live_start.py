@@ -318,7 +318,7 @@ def test_a_ban_is_remembered_and_nothing_is_sent_before_its_end(desk: LiveDesk, 
         assert asked > 0
         again = desk.process()
         assert (again.code, requests(own)) == (4, asked)
-        end = (desk.book.parent / "exchange_ban.txt").read_text()
+        end, _ = (desk.book.parent / "exchange_ban.txt").read_text().split()
         assert f"asked to stay away until {end}" in again.err
     finally:
         own.stop()
@@ -328,9 +328,9 @@ def test_a_ban_that_is_over_or_nearly_so_does_not_keep_the_bot_from_starting(des
     desk.book.parent.mkdir()
     kept = desk.book.parent / "exchange_ban.txt"
     clock = SystemClock()
-    kept.write_text(iso(clock.now()))
+    kept.write_text(f"{iso(clock.now())} {iso(clock.now())}")
     assert desk.bot().code == 0
     began = clock.monotonic()
-    kept.write_text(iso(clock.now() + timedelta(seconds=1.5)))
+    kept.write_text(f"{iso(clock.now() + timedelta(seconds=1.5))} {iso(clock.now())}")
     assert desk.bot().code == 0
     assert clock.monotonic() - began >= 1.4

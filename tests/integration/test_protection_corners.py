@@ -16,6 +16,7 @@ from bn_ml.domain.positions import ExitReason
 from bn_ml.errors import MarketDataError, Refused, StateError
 from tests.fakes.faulty_exchange import Fault
 from tests.fakes.money_world import AAA, MoneyWorld, NewWorld, money_settings
+from tests.fakes.venue_troubles import heal, refuse
 from trader.exit_pass import STOP_GRACE
 from trader.refusals import Refusal
 from trader.tranche_orders import StopTerms
@@ -390,3 +391,41 @@ def test_a_replacement_refused_with_its_old_stop_neither_resting_nor_ended_waits
     sent = world.faults.sent.total()
     mover._after_refusal(world.held(), runner, Refusal.INVALID)
     assert world.faults.sent.total() == sent
+
+
+def test_a_stop_lost_from_a_full_quota_waits_while_the_others_stay_where_they_are(world: MoneyWorld) -> None:
+    before = {item.intent.client_id for item in world.live() if item.intent.tranche != "runner"}
+    refuse(world, Refused("Filter failure: MAX_NUM_ALGO_ORDERS", -2010))
+    world.bot.venue.cancel(AAA, stop_of(world, "runner"), world.clock.now())
+    world.look(10)
+    world.look(10)
+    assert {item.intent.client_id for item in world.live()} == before
+    assert world.held().legs == ()
+    heal(world)
+    world.look(15)
+    assert world.covered()
+
+
+def test_what_finds_no_place_for_thirty_seconds_is_sold_and_no_more(world: MoneyWorld) -> None:
+    before = {item.intent.client_id for item in world.live() if item.intent.tranche != "runner"}
+    refuse(world, Refused("Filter failure: MAX_NUM_ALGO_ORDERS", -2010))
+    world.bot.venue.cancel(AAA, stop_of(world, "runner"), world.clock.now())
+    for _ in range(12):
+        world.look(5)
+    assert {item.intent.client_id for item in world.live()} == before
+    assert [leg.reason for leg in world.held().legs] == [ExitReason.PROTECTION_FAILED]
+
+
+def test_a_tranche_without_a_place_for_its_list_goes_on_without_its_target(world: MoneyWorld) -> None:
+    refuse_lists = Refused("Filter failure: MAX_NUM_ORDER_LISTS", -2010)
+
+    def hook(called: str, client_ids: tuple[str, ...]) -> None:
+        if called == "create_oco":
+            raise refuse_lists
+
+    world.faults.before_call = hook
+    world.bot.venue.cancel(AAA, stop_of(world, "tp2"), world.clock.now())
+    world.look(5)
+    assert world.covered()
+    alone = next(item for item in world.held().tranches if item.label == "tp2")
+    assert alone.target_price is None

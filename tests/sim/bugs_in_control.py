@@ -13,8 +13,9 @@ from bn_ml.domain.orders import Purpose
 from bn_ml.errors import ExchangeError
 from bn_ml.state_money import ControlBook, IntentBook
 from bn_ml.state_store import StateStore
+from bn_ml.weight import WeightMeter
 from tests.sim.planting import Bug, swapped, swapped_everywhere, together, without_gate, without_rules
-from trader import engine, exit_pass
+from trader import exit_pass
 from trader.entries import EntryMaker
 from trader.entry_request import may_still_spend
 from trader.exit_pass import ExitPass
@@ -166,12 +167,7 @@ def _stale_price_closes() -> Block:
 
 
 def _ban_ignored() -> Block:
-    causes = engine.control_causes
-
-    def unbanned(conditions: Any, settings: Any, **more: Any) -> Any:
-        return causes(replace(conditions, banned_until=None), settings, **more)
-
-    return swapped(engine, "control_causes", unbanned)
+    return swapped(WeightMeter, "ban", lambda self, until: None)
 
 
 def _foreign_order_cancelled() -> Block:
@@ -233,7 +229,7 @@ CONTROL_BUGS = (
     Bug("unknown_symbol_not_frozen", "entries go on while an order is in doubt", _unknown_symbol_not_frozen),
     Bug("stale_price_used", "entries are judged on old quotes", _stale_price_used),
     Bug("stale_price_closes", "client-side exits act on old quotes", _stale_price_closes),
-    Bug("ban_ignored", "entries go on during a known ban", _ban_ignored),
+    Bug("ban_ignored", "requests go on although the exchange asked to stay away", _ban_ignored),
     Bug("foreign_order_cancelled", "orders of others are tidied away", _foreign_order_cancelled),
     Bug("orphan_adopted_silently", "an order of ours without intent is ignored", _orphan_adopted_silently),
     Bug("difference_ignored", "balances that differ are ignored", _difference_ignored),

@@ -50,13 +50,18 @@ def _all_lifted_during_replacement() -> Block:
 
 
 def _remainder_of_expired_stop_forgotten() -> Block:
-    bare_labels = unprotected.bare_labels
+    rest_of = TrancheOrders.rest_of
 
-    def forgetful(position: Any, live: Any) -> Any:
-        bare = bare_labels(position, live)
-        return frozenset() if any(leg.reason.value == "stop_loss" for leg in position.legs) else bare
+    def forgetful(self: Any, position: Any, label: str) -> Any:
+        tranche = {item.label: item for item in position.tranches}.get(label)
+        records = [self._store.intent(name) for name in tranche.client_ids] if tranche else []
+        sold = any(
+            item.intent.purpose is Purpose.STOP and item.state.is_terminal and item.filled_quantity > 0
+            for item in records
+        )
+        return Decimal(0) if sold else rest_of(self, position, label)
 
-    return swapped_everywhere(bare_labels, forgetful)
+    return swapped(TrancheOrders, "rest_of", forgetful)
 
 
 def _not_replaced_after_partial_target() -> Block:

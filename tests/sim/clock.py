@@ -21,7 +21,7 @@ class SimClock:
     def __init__(self) -> None:
         self.ms = START_MS
         self.wall_offset_ms = 0
-        self.asleep = False
+        self.woke_ms = START_MS
         self.before_sleep: Callable[[], None] = lambda: None
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
         self._entries = 0
@@ -42,6 +42,7 @@ class SimClock:
         """Sleep; the world is looked at first, as everything is settled as far as the bot will settle it."""
         self.before_sleep()
         self.advance(to_ms(instant))
+        self.woke_ms = self.ms
 
     def advance(self, until_ms: int) -> None:
         """Let time pass and the world act."""

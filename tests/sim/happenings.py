@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from bn_ml.client_ids import make_client_id
 from bn_ml.domain.account import ControlState
 from bn_ml.domain.market import Symbol
 from bn_ml.domain.orders import OrderType, Side, TimeInForce
+from bn_ml.state_store import StateStore
 from bn_ml.venue.errors import VenueError
 from bn_ml.venue.orders import OrderRequest, VenueTrade
 from tests.sim.plan import Happening
@@ -53,9 +56,7 @@ class Happenings:
         world = self._world
         self.must_halt = self.must_halt or "kill_switch"
         self.killed_by_switch = True
-        store = world.second_store()
-        store.set_control(ControlState.HALTED, "kill_switch: by hand", "kill-switch", world.clock.now())
-        store.close()
+        self._set_control(ControlState.HALTED, "kill_switch: by hand")
         world.tell("HALTED by a second process")
         world.watch.halt_due_ms = world.clock.ms
 
@@ -119,7 +120,10 @@ class Happenings:
     def _freeze(self, item: Happening) -> None:
         market = self._world.market
         market.freeze(item.symbol)
-        self._lasting(item, lambda: market.frozen.pop(item.symbol, None) and None)
+        # Long enough for the exit limit to matter.
+        self._lasting(
+            replace(item, length_ms=item.length_ms * 2), lambda: market.frozen.pop(item.symbol, None) and None
+        )
 
     def _down(self, item: Happening) -> None:
         market = self._world.market
@@ -205,16 +209,25 @@ class Happenings:
         self._set_control(ControlState.REDUCE_ONLY, "operator: careful")
 
     def _takeover(self, item: Happening) -> None:
-        store = self._world.second_store()
-        store.start_epoch(self._world.clock.now(), "other process")
-        store.close()
+        with self._other_process() as store:
+            store.start_epoch(self._world.clock.now(), "other process")
         self.taken_over = True
         self._world.tell("the book was taken over")
 
     def _set_control(self, state: ControlState, reason: str) -> None:
+        with self._other_process() as store:
+            store.set_control(state, reason, "operator", self._world.clock.now())
+
+    @contextmanager
+    def _other_process(self) -> Iterator[StateStore]:
+        """Write the book as another process: the bot's own death does not strike it."""
+        self._world.is_outside = True
         store = self._world.second_store()
-        store.set_control(state, reason, "operator", self._world.clock.now())
-        store.close()
+        try:
+            yield store
+        finally:
+            store.close()
+            self._world.is_outside = False
 
     def _place(self, request: OrderRequest) -> bool:
         world = self._world

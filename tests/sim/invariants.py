@@ -243,7 +243,9 @@ class Watch:
             check_entry(self, world, row)
         elif purpose == "exit" and row["note"] in OWN_EXITS:
             limit = world.plan.settings.data.max_quote_age_exit_sec
-            self.demand("P10", age_s <= limit, f"{name}: {row['note']} on a quote {age_s} s old")
+            # What its own requests took since the bot woke up to decide does not make the decision a stale one.
+            decided_s = age_s - (world.clock.ms - world.clock.woke_ms) / 1000
+            self.demand("P10", decided_s <= limit, f"{name}: {row['note']} on a quote {decided_s} s old")
 
     def _check_lifted(self, stop: OrderIntent) -> None:
         """At most one tranche of a position may be without its stop by the bot's own doing."""

@@ -92,7 +92,7 @@ class Plan:
     def disliked(self, at_ms: int) -> tuple[Symbol, ...]:
         """Give the symbols a scan says SELL for."""
         draws = Draws(self.seed, "sell", at_ms // 15_000)
-        return tuple(symbol for symbol in TRADED if draws.chance(0.04))
+        return tuple(symbol for symbol in TRADED if draws.chance(0.15))
 
     def rules(self, symbol: Symbol) -> MarketRules:
         """Give the filters a symbol begins with."""
@@ -125,7 +125,7 @@ def draw_plan(seed: int) -> Plan:
             draws.one(("limit_ioc", "limit_ioc", "limit", "limit", "market")),
             draws.one((100, 100, 60, 35, 22, 13)),
             draws.one((0, 0, 1, 2, 3, 3)),
-            draws.chance(0.3),
+            draws.chance(0.4),
         ),
         fees=FeeRates(maker=fee, taker=fee, pay_with_discount_asset=in_bnb),
         bnb=bnb,

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode
 
+from bn_ml.ban_file import Ban, BanFile, TranslatedBans
 from bn_ml.domain.account import Balance
 from bn_ml.domain.market import Symbol
 from bn_ml.domain.orders import Fill, OrderIntent, OrderReport, Replacement
@@ -62,17 +63,17 @@ class Wall:
         raise AssertionError("nothing sleeps on the machine's own clock")
 
 
-class Bans:
-    """Keeps the end of a ban over the lives of the process, as its file does."""
+class Bans(BanFile):
+    """Keeps a ban over the lives of the process in memory, as its file does on disk."""
 
     def __init__(self) -> None:
-        self.until: datetime | None = None
+        self.ban: Ban | None = None
 
-    def remember(self, until: datetime) -> None:
-        self.until = until
+    def remember(self, ban: Ban) -> None:
+        self.ban = ban
 
-    def recall(self) -> datetime | None:
-        return self.until
+    def recall(self) -> Ban | None:
+        return self.ban
 
 
 class Line:
@@ -193,13 +194,14 @@ class WireDoor:
 
     def __init__(self, world: SimWorld) -> None:
         self._world = world
-        self.clock = VenueClock(Wall(world.clock), wait=world.wait)
+        wall = Wall(world.clock)
+        self.clock = VenueClock(wall, wait=world.wait)
         self.live = LiveExchange(
             Line(world, world.dialect()),
             self.clock,
             world.plan.settings.exchange,
             symbols=tuple(world.plan.opening),
-            bans=world.bans,
+            bans=TranslatedBans(world.bans, wall, self.clock),
         )
 
     def create_order(self, intent: OrderIntent) -> OrderReport:

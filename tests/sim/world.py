@@ -63,6 +63,7 @@ class SimWorld:
         self.watch = Watch(self)
         self.happenings = Happenings(self)
         self.bans = Bans()
+        self.is_outside = False
         self._dialect: Dialect | None = None
         self.life: Life | None = None
         self.crashes = self.restarts = self.stops_by_error = self.orders = 0
@@ -117,7 +118,7 @@ class SimWorld:
 
     def crash_point(self, name: str) -> None:
         """Pass a point at which the process may die."""
-        if not self.is_alive:
+        if not self.is_alive or self.is_outside:
             return
         self._in_transaction = name == "commit.before"
         if not self._in_transaction:
@@ -162,7 +163,13 @@ class SimWorld:
             return
         nudge = Decimal("0.05") if order.type is OrderType.LIMIT_MAKER else Decimal("-0.05")
         self.excuse("the market met an order in between")
+        if number // 7 % 2:
+            self.thin_out(order.symbol, number)
+        before = self.market.price[order.symbol]
         self.set_price(order.symbol, (level + nudge).quantize(Decimal("0.01")))
+        if number // 3 % 2:
+            # A wick: the market is back before anybody looks.
+            self.set_price(order.symbol, before)
 
     def thin_out(self, symbol: Symbol, number: int) -> None:
         """Let the book of a symbol be nearly empty until its next price."""
@@ -304,6 +311,9 @@ class SimWorld:
         if not self.plan.wire:
             return Life(self, SimDoor(self, self.engine), self.clock)
         door = WireDoor(self)
+        if self.clock.wall_offset_ms:
+            # A start knows a ban by the machine's clock only, which was set.
+            self.known_ban_ms = 0
         if not door.live.keep_time():
             raise Transient("the venue does not tell its time")
         return Life(self, door, door.clock, door.live)

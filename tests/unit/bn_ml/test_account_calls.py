@@ -28,6 +28,8 @@ from tests.fakes.live_orders import (
 
 BUSY = refusal(-1001, "Internal error", 503)
 LOST = NoAnswer("timed out")
+FLAGS = {"canTrade": True, "canWithdraw": False, "canDeposit": True, "accountType": "SPOT"}
+RATES = {"symbol": "BTCUSDC", "standardCommission": dict.fromkeys(("maker", "taker", "buyer", "seller"), "0.001")}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +44,8 @@ LOST = NoAnswer("timed out")
         (ok([]), lambda exchange: exchange.trades(BTC, NOW), 20),
         (ok({"serverTime": 1_700_000_000_000}), lambda exchange: exchange.server_time_ms(), 1),
         (HttpAnswer(404, ""), lambda exchange: exchange.api_permissions(), 1),
+        (ok(FLAGS), lambda exchange: exchange.account_flags(), 20),
+        (ok(RATES), lambda exchange: exchange.commission(BTC), 20),
     ],
 )
 def test_each_request_is_counted_with_the_venue_s_weight(

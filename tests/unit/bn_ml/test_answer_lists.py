@@ -109,3 +109,9 @@ def test_a_cancel_finds_nothing_only_in_the_venue_s_own_words() -> None:
     for answer in (error(-2012), error(-2010 - 2)):
         with pytest.raises(OutcomeUnknown):
             canceled(answer)
+
+
+def test_a_refusal_is_shown_with_its_code_and_its_text() -> None:
+    assert str(VenueRefusal(-2010, "Market is closed.")) == "-2010 Market is closed."
+    with pytest.raises(NotKnown, match=r"^-2013 no$"):
+        read(error(-2013))

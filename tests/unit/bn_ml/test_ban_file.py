@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from bn_ml.ban_file import BanFile, TranslatedBans
+from bn_ml.ban_file import Ban, BanFile, TranslatedBans
 from bn_ml.clock import SimulatedClock
 from bn_ml.domain.market import from_ms, iso
 from bn_ml.errors import StateError
@@ -27,8 +27,9 @@ def at(instant_ms: int) -> SimulatedClock:
 def test_a_ban_is_kept_for_its_owner_alone_and_read_back(tmp_path: Path) -> None:
     file = BanFile(tmp_path / "state" / "ban.txt")
     assert file.recall() is None
-    file.remember(NOW)
-    assert file.recall() == NOW
+    ban = Ban(NOW + HOUR, NOW)
+    file.remember(ban)
+    assert file.recall() == ban
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["ban.txt"]
     assert (tmp_path / "state" / "ban.txt").stat().st_mode & 0o777 == 0o600
 
@@ -42,7 +43,7 @@ def test_a_file_that_cannot_be_read_is_no_ban(tmp_path: Path, content: bytes) ->
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "occupied").write_text("")
     with pytest.raises(StateError, match="cannot be written"):
-        BanFile(tmp_path / "occupied" / "ban.txt").remember(NOW)
+        BanFile(tmp_path / "occupied" / "ban.txt").remember(Ban(NOW, NOW))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 )
 def test_a_ban_holds_until_its_end_and_at_most_three_days(tmp_path: Path, ends_in: timedelta, holds: bool) -> None:
     file = BanFile(tmp_path / "ban.txt")
-    file.remember(NOW + ends_in)
+    file.remember(Ban(NOW + ends_in, NOW))
     bans = TranslatedBans(file, at(0), at(0))
     assert bans.ends_at == (NOW + ends_in if holds else None)
     assert bans.recall() == bans.ends_at
@@ -67,10 +68,22 @@ def test_the_file_tells_the_time_of_the_machine_and_answers_in_that_of_the_venue
     path = tmp_path / "ban.txt"
     ahead = SimulatedClock(NOW + HOUR)
     TranslatedBans(BanFile(path), at(0), ahead, speed=12).remember(NOW + HOUR + timedelta(seconds=120))
-    assert path.read_text() == iso(NOW + timedelta(seconds=10))
+    assert path.read_text() == f"{iso(NOW + timedelta(seconds=10))} {iso(NOW)}"
     restarted = TranslatedBans(BanFile(path), at(4000), at(4000), speed=12)
     assert restarted.ends_at == NOW + timedelta(seconds=10)
     assert restarted.recall() == NOW + timedelta(seconds=4 + 6 * 12)
+
+
+def test_a_clock_that_was_set_back_waits_for_the_whole_ban_once_and_no_longer(tmp_path: Path) -> None:
+    file, machine = BanFile(tmp_path / "ban.txt"), at(0)
+    TranslatedBans(file, machine, machine).remember(NOW + timedelta(seconds=30))
+    behind = SimulatedClock(NOW - HOUR)
+    bans = TranslatedBans(file, behind, behind)
+    assert bans.ends_at == NOW - HOUR + timedelta(seconds=30)
+    behind.sleep_until(NOW - HOUR + timedelta(seconds=20))
+    assert bans.recall() == NOW - HOUR + timedelta(seconds=30)
+    behind.sleep_until(NOW - HOUR + timedelta(seconds=30))
+    assert bans.recall() is None
 
 
 @hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -85,3 +85,17 @@ def test_each_state_is_tighter_than_those_before_it_and_not_than_itself() -> Non
         assert is_tighter(tight, loose)
         assert not is_tighter(loose, tight)
         assert not is_tighter(tight, tight)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not list open files")
+def test_being_turned_away_or_looking_leaves_no_file_open(tmp_path: Path) -> None:
+    with ProcessLock(tmp_path / "book.db").acquire(AT):
+        other = ProcessLock(tmp_path / "book.db")
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(3):
+            with pytest.raises(LockHeld):
+                other.acquire(AT)
+            assert other.is_held()
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert not other.is_held()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before - 1

@@ -175,3 +175,10 @@ def test_trades_of_another_order_are_not_this_one_s() -> None:
     assert trades([a_trade("1.00", "1", 1, order=29)], BTC)[0].order_id == "29"
     with pytest.raises(Garbled):
         trades([a_trade("1.00", "1", 1, order=29)], BTC, order_id="28")
+
+
+def test_a_trade_whose_amounts_contradict_each_other_is_not_read() -> None:
+    assert trades([a_trade("2.00", "3", 1, quoteQty="6.00")], BTC)[0].quote_quantity == 6
+    for wrong in ("6.01", "5.99", "0.00"):
+        with pytest.raises(Garbled, match="trades cost"):
+            trades([a_trade("2.00", "3", 1, quoteQty=wrong)], BTC)

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from bn_ml.clock import SimulatedClock
 from bn_ml.domain.account import ControlState
 from bn_ml.domain.market import from_ms
 from bn_ml.errors import ConfigError
 from bn_ml.halting import HaltMarker
 from bn_ml.settings import Settings
 from bn_ml.state_store import StateStore
-from scripts.accounts import SPEED_VARIABLE, _host, _speed, heed_halt_marker, is_sandbox, require_quote
+from bn_ml.venue_clock import VenueClock
+from scripts.accounts import SPEED_VARIABLE, LiveAccount, _host, _speed, heed_halt_marker, is_sandbox, require_quote
+from tests.fakes.live_orders import a_live_exchange, ok, refusal
 
 NOW = from_ms(1_700_000_000_000)
 LOCAL = "http://127.0.0.1:9101"
@@ -92,3 +95,25 @@ def test_a_book_in_another_quote_asset_is_refused(path: Path) -> None:
     with pytest.raises(ConfigError, match="not kept in USDC, it holds EUR"):
         require_quote(store, settings())
     store.close()
+
+
+def rates(symbol: str, taker: str) -> dict[str, object]:
+    paid = {"maker": "0.001", "taker": taker, "buyer": "0", "seller": "0"}
+    nothing = {name: "0" for name in paid}
+    return {"symbol": symbol, "standardCommission": paid, "specialCommission": nothing, "taxCommission": nothing}
+
+
+def test_the_account_s_own_taker_fee_takes_the_place_of_the_configured_one() -> None:
+    exchange, _, _ = a_live_exchange(ok(rates("BTCUSDC", "0.00075")))
+    account = LiveAccount(exchange, VenueClock(SimulatedClock(NOW)), "sandbox:1")
+    priced = account.priced(Settings())
+    assert priced.risk.fees_pct == 0.00075
+    assert priced.risk.stop_loss_pct == Settings().risk.stop_loss_pct
+
+
+def test_an_unknown_fee_leaves_the_configured_one() -> None:
+    exchange, _, _ = a_live_exchange(refusal(-1121, "Invalid symbol."))
+    account = LiveAccount(exchange, VenueClock(SimulatedClock(NOW)), "sandbox:1")
+    assert account.priced(Settings()) == Settings()
+    nobody = Settings.from_mapping({"universe": {"training_symbols": [], "discovery": {"enabled": True}}})
+    assert account.priced(nobody) == nobody
