@@ -5,6 +5,8 @@
 # make verify-replay   months of recorded bars through the real bot, checked
 # make sim        3,000 seeded fault schedules and every planted bug (8 minutes on two cores)
 # make rehearse   ten minutes of live trading against the sandbox, judged
+# make coverage   branch coverage of the money path (4 minutes)
+# make mutants    mutation score of the money path on a sample (20 minutes)
 # make lock       renew the hash-locked requirements
 # make clean      remove the environment and caches (never artifacts/ or models/)
 
@@ -16,7 +18,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: paper test check bench verify-replay sim rehearse lock clean install
+.PHONY: paper test check bench verify-replay sim rehearse coverage mutants lock clean install
 
 install: $(READY)
 
@@ -52,6 +54,12 @@ sim: $(READY)
 
 rehearse: $(READY)
 	$(BIN)/python -m benchmarks.rehearse $(ARGS)
+
+coverage: $(READY)
+	$(BIN)/python -m benchmarks.branch_coverage $(ARGS)
+
+mutants: $(READY)
+	$(BIN)/python -m benchmarks.mutation_score --sample 320 --seed 2026 --json $(ARGS)
 
 lock: $(READY)
 	for out in "requirements.txt" "requirements-dev.txt --extra dev"; do \

@@ -15,6 +15,7 @@ from bn_ml.domain.market import Bar, Symbol
 from bn_ml.domain.orders import OrderType, Purpose, Side
 from bn_ml.domain.positions import ExitReason
 from bn_ml.errors import Refused
+from bn_ml.state_reader import StateReader
 from bn_ml.venue.orders import OrderRequest
 from tests.fakes.faulty_exchange import Fault
 from tests.fakes.money_world import AAA, BBB, MoneyWorld, NewWorld, money_settings
@@ -167,6 +168,38 @@ def test_a_position_closed_by_the_stop_that_trailing_asks_for_stays_closed(world
     assert world.bot.venue.open_orders(AAA) == ()
     world.look(5)
     assert len(world.bot.store.closed_positions()) == 1
+
+
+def test_stops_that_rest_at_the_wanted_level_already_are_left_alone(world: MoneyWorld) -> None:
+    before = world.held()
+    world.faults.calls.clear()
+    for level in ("98.50", "90.00"):
+        world.bot.protection.raise_stops(world.held(), D(level))
+    assert world.held().stop_replaced_at is None
+    assert world.held() == before
+    assert not {method for method, _ in world.faults.calls} & {"cancel_order", "replace_order", "create_order"}
+
+
+def test_a_write_off_is_done_whole_or_not_at_all(new_world: NewWorld, tmp_path: Path) -> None:
+    for number in range(1, 12):
+        for after in (False, True):
+            world = new_world(tmp_path / f"{number}-{after}", money_settings())
+            world.start()
+            world.buy(AAA)
+            for order in world.bot.venue.open_orders(AAA):
+                if any(item.client_id == order.client_id for item in world.bot.venue.open_orders(AAA)):
+                    world.bot.venue.cancel(AAA, order.client_id, world.clock.now())
+            world.bot.orders.refresh()
+            world.faults.kill_at_commit, world.faults.kill_after_commit = world.faults.commits + number, after
+            lived = world.survive(lambda w=world: w.bot.positions.write_off(w.held(), w.clock.now()))  # type: ignore[misc]
+            world.faults.heal()
+            closed = world.bot.store.closed_positions()
+            assert dust(world.bot.store) == ({"AAA": D("0.997002")} if closed else {})
+            told = StateReader(world.path).events(kind="PositionClosed")
+            assert len(told) == len(closed) == 1 - len(world.bot.store.open_positions())
+            if lived:
+                return
+    raise AssertionError("a write-off never ended")
 
 
 def test_what_is_given_up_is_no_longer_without_its_stop(new_world: NewWorld, tmp_path: Path) -> None:

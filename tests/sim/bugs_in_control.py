@@ -9,6 +9,7 @@ from typing import Any
 
 from bn_ml.control import permits
 from bn_ml.domain.account import ControlState
+from bn_ml.domain.market import Quote
 from bn_ml.domain.orders import Purpose
 from bn_ml.errors import ExchangeError
 from bn_ml.state_money import ControlBook, IntentBook
@@ -159,7 +160,8 @@ def _unknown_symbol_not_frozen() -> Block:
 
 
 def _stale_price_used() -> Block:
-    return without_rules("quote_stale")
+    # Risk and the last look before the order both ask the quote.
+    return swapped(Quote, "age_s", lambda self, now: 0.0)
 
 
 def _stale_price_closes() -> Block:

@@ -121,3 +121,10 @@ def test_a_cancel_is_dated_with_the_instant_of_its_sending() -> None:
     clock.sleep_until(NOW + timedelta(hours=3))
     assert exchange.cancel_order(BTC, a_stop().client_id) is None
     assert transport.params["timestamp"] == str(to_ms(NOW + timedelta(hours=3)))
+
+
+def test_an_order_refused_for_its_time_is_refused_on_any_clock() -> None:
+    exchange, transport, _ = a_live_exchange(refusal(-1021, "Timestamp for this request is outside of the recvWindow."))
+    with pytest.raises(Refused) as caught:
+        exchange.create_order(an_intent())
+    assert (caught.value.code, len(transport.asked)) == (-1021, 1)

@@ -182,3 +182,12 @@ def test_a_trade_whose_amounts_contradict_each_other_is_not_read() -> None:
     for wrong in ("6.01", "5.99", "0.00"):
         with pytest.raises(Garbled, match="trades cost"):
             trades([a_trade("2.00", "3", 1, quoteQty=wrong)], BTC)
+
+
+@pytest.mark.parametrize(("asset", "most"), [("BTC", "3"), ("USDC", "6")])
+def test_a_commission_may_take_all_of_a_trade_and_no_more(asset: str, most: str) -> None:
+    (whole,) = trades([a_trade("2.00", "3", 1, commission=most, commissionAsset=asset)], BTC)
+    assert (whole.fee, whole.fee_asset) == (Decimal(most), asset)
+    with pytest.raises(Garbled, match="commission"):
+        trades([a_trade("2.00", "3", 1, commission=f"{most}.00000001", commissionAsset=asset)], BTC)
+    assert trades([a_trade("2.00", "3", 1, commission="999", commissionAsset="BNB")], BTC)[0].fee == 999

@@ -58,3 +58,27 @@ def test_the_age_and_the_doubt_of_a_measurement_are_told() -> None:
     assert clock.offset_s == pytest.approx(2.0, abs=0.1)
     machine.pass_s(5)
     assert clock.age_s == pytest.approx(5.6)
+
+
+@pytest.mark.parametrize(("passed_s", "asked"), [(9.9, 1), (10.0, 2), (10.1, 2)])
+def test_a_failed_measurement_is_repeated_after_ten_seconds(passed_s: float, asked: int) -> None:
+    machine = Machine()
+    server = Server(machine)
+    server.trips = [None, None]
+    clock = VenueClock(machine, wait=machine.wait)
+    assert not clock.keep(server.time)
+    machine.pass_s(passed_s)
+    clock.keep(server.time)
+    assert server.calls == asked
+
+
+@pytest.mark.parametrize(("passed_s", "again"), [(599.9, False), (600.0, True)])
+def test_a_measurement_serves_for_ten_minutes(passed_s: float, again: bool) -> None:
+    machine = Machine()
+    server = Server(machine)
+    clock = VenueClock(machine, wait=machine.wait)
+    assert clock.keep(server.time)
+    calls = server.calls
+    machine.pass_s(passed_s)
+    assert clock.keep(server.time)
+    assert (server.calls > calls) is again

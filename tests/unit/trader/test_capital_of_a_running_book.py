@@ -133,3 +133,13 @@ def test_the_first_start_is_noted_once(store: StateStore) -> None:
     noted = store.get("live_started_at")
     note_started(store, from_ms(1_800_000_000_000))
     assert store.get("live_started_at") == noted
+
+
+@pytest.mark.parametrize(("free", "capital"), [("49.99", "0"), ("50", "50"), ("50.01", "50.01")])
+def test_a_book_opens_from_the_least_capital_on(tmp_path: Path, free: str, capital: str) -> None:
+    store = StateStore(tmp_path / "other.db")
+    try:
+        allot(store, usdc(free), configured(ceiling=100), NOW)
+        assert cash(store) == (Decimal(capital), Decimal(free) - Decimal(capital))
+    finally:
+        store.close()

@@ -11,11 +11,11 @@ from risk_builders import ETH, NOW, market_rules, position, quote
 from test_position_arithmetic import ABC, AT, STEP, after, buy, sell
 
 from bn_ml.domain.orders import Fill, Side
-from bn_ml.domain.positions import ExitReason, Leg
+from bn_ml.domain.positions import ExitReason, Leg, Tranche
 from bn_ml.settings import RiskSettings
 from trader.closing import is_too_small
 from trader.exit_manager import ExitManager
-from trader.position_arithmetic import reduced
+from trader.position_arithmetic import bought_after_close, reduced
 
 D = Decimal
 EXITS = ExitManager(RiskSettings())
@@ -120,3 +120,22 @@ def test_nothing_is_too_small_to_sell_whatever_the_filters_allow() -> None:
     assert not is_too_small(D("0.00001"), D(100), free)
     assert is_too_small(D("0.049"), D(100), market_rules(ETH))
     assert not is_too_small(D("0.05"), D(100), market_rules(ETH))
+
+
+def test_a_position_sold_whole_has_no_tranches_left_and_one_sold_in_part_keeps_them() -> None:
+    held = replace(after(buy(D(100), D(2))), tranches=(Tranche("tp1", D(1), D(98)), Tranche("runner", D(1), D(98))))
+    part = reduced(held, sell(D(100), D("0.5")), ExitReason.TP1, STEP)
+    assert part.tranches == held.tranches
+    whole = reduced(part, sell(D(100), D("1.498"), 3), ExitReason.TP2, STEP)
+    assert (whole.is_open, whole.tranches) == (False, ())
+
+
+def test_what_is_bought_after_the_close_is_dust_of_its_own_cost() -> None:
+    closed = reduced(after(buy(D(100), D(2))), sell(D(100), D("1.998")), ExitReason.STOP_LOSS, STEP)
+    more = bought_after_close(closed, buy(D(110), D(1), 7))
+    assert more.initial_quantity - closed.initial_quantity == D("0.999")
+    assert more.dust_quantity - closed.dust_quantity == D("0.999")
+    assert more.cost_quote - closed.cost_quote == 110
+    assert closed.realized_quote - more.realized_quote == 110
+    assert more.fees_quote - closed.fees_quote == D("0.11")
+    assert more.legs[-1] == Leg(ExitReason.RECONCILED, D("0.999"), D(110), D(-110), AT)

@@ -7,12 +7,14 @@ from decimal import Decimal
 
 import pytest
 from test_ladder import AAA, BBB, RULES, SHARES, report
+from test_trailing import bar, quote, trailing_intent
 
 from bn_ml.domain.market import EPOCH, Quote
 from bn_ml.domain.orders import OrderType
 from bn_ml.domain.positions import Tranche
 from trader.ladder import ENOUGH, PLENTY, Slots, free_slots, is_sellable, ladder, slices
 from trader.stop_levels import is_past_stop, is_past_target
+from trader.trailing import guaranteed
 
 D = Decimal
 
@@ -92,13 +94,20 @@ def test_two_orders_of_one_list_take_one_list_and_only_contingent_ones_a_stop() 
     [("102.01", "102.01", False), ("102.02", "102.00", True), ("102.00", "102.02", True), ("102.03", "102.03", True)],
 )
 def test_a_target_can_be_had_when_last_trade_or_bid_is_at_it(last: str, bid: str, past: bool) -> None:
-    quote = Quote(AAA, D(bid), max(D(last), D(bid)), D(last), EPOCH, "test")
-    assert is_past_target(Tranche("tp1", D(1), D("98.50"), target_price=D("102.02")), quote) is past
+    seen = Quote(AAA, D(bid), max(D(last), D(bid)), D(last), EPOCH, "test")
+    assert is_past_target(Tranche("tp1", D(1), D("98.50"), target_price=D("102.02")), seen) is past
 
 
 @pytest.mark.parametrize(
     ("last", "bid", "past"), [("98.51", "98.51", False), ("98.50", "98.49", True), ("98.60", "98.50", True)]
 )
 def test_a_stop_would_sell_when_last_trade_or_bid_is_at_it(last: str, bid: str, past: bool) -> None:
-    quote = Quote(AAA, D(bid), max(D(last), D(bid)), D(last), EPOCH, "test")
-    assert is_past_stop(Tranche("tp1", D(1), D("98.50")), quote) is past
+    seen = Quote(AAA, D(bid), max(D(last), D(bid)), D(last), EPOCH, "test")
+    assert is_past_stop(Tranche("tp1", D(1), D("98.50")), seen) is past
+
+
+@pytest.mark.parametrize(("after_s", "level"), [(0.999, 0), (1.0, "102.96"), (1.001, "102.96")])
+def test_what_traded_from_a_second_after_the_order_on_lifts_its_level(after_s: float, level: str) -> None:
+    before = quote("102", after_s=0)
+    assert guaranteed(trailing_intent(), before, (bar("104", after_s=after_s),), RULES) == D(level)
+    assert guaranteed(trailing_intent(), quote("104", after_s=after_s), (), RULES) == D(level)

@@ -13,6 +13,7 @@ from bn_ml.domain.account import ControlState
 from bn_ml.domain.orders import IntentState, OrderIntent, Purpose, Replacement
 from bn_ml.errors import OutcomeUnknown, Refused
 from tests.fakes.told_exchange import OrderWorld, ended, order_world, resting
+from trader.tranche_orders import TrancheOrders
 
 D = Decimal
 
@@ -97,3 +98,18 @@ def test_a_refused_key_names_itself_as_the_cause_and_orders_as_who_found_it(worl
         f"key_refused: {code} Invalid API-key.",
         "orders",
     )
+
+
+def test_a_stop_without_a_clear_answer_is_not_taken_for_a_resting_one(world: OrderWorld) -> None:
+    entry = world.bought()
+    tranches = TrancheOrders(world.desk, world.orders)
+    stop = world.sale(entry, "1")
+    world.exchange.answers.append(OutcomeUnknown("timed out"))
+    world.orders.send(stop)
+    assert [item.state for item in tranches.live(entry.position_id, "tp1")] == [IntentState.UNKNOWN]
+    assert tranches.stop_of(entry.position_id, "tp1") is None
+    world.orders.book(resting(stop))
+    found = tranches.stop_of(entry.position_id, "tp1")
+    assert found is not None
+    assert found.intent.client_id == stop.client_id
+    assert tranches.stop_of(entry.position_id, "tp2") is None

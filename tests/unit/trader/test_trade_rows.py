@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bn_ml.domain.orders import Purpose
+from bn_ml.domain.orders import OrderStatus, Purpose
 from bn_ml.domain.positions import Tranche
 from bn_ml.errors import OutcomeUnknown, Refused, Transient
 from bn_ml.state_reader import EventRow, StateReader, TradeRow
-from tests.fakes.told_exchange import AAA, OrderWorld, a_trade, done, ended, order_world, resting
+from tests.fakes.told_exchange import AAA, OrderWorld, a_trade, done, ended, order_world, report, resting
 from trader.lost_orders import belongs
 from trader.position_manager import dust
 
@@ -296,3 +296,13 @@ def test_a_trade_belongs_to_an_order_by_our_id_or_else_by_the_exchange_s_own(
     assert record is not None
     fill = replace(a_trade(intent, "1", "2"), client_id=client_id, order_id=order_id)
     assert belongs(fill, replace(record, exchange_id=shown_as)) is ours
+
+
+def test_an_order_that_filled_too_much_is_told_once_however_often_it_is_reported(world: OrderWorld) -> None:
+    intent = world.buy()
+    too_much = report(intent, OrderStatus.FILLED, a_trade(intent, "1", "3"))
+    world.exchange.answers.append(too_much)
+    world.orders.send(intent)
+    world.orders.book(too_much)
+    (told,) = facts(world, "OrderOverfilled")
+    assert told.payload == {"symbol": "AAA/USDC", "client_id": intent.client_id, "asked": "2", "filled": "3"}
