@@ -64,7 +64,7 @@ mutants: $(READY)
 lock: $(READY)
 	for out in "requirements.txt" "requirements-dev.txt --extra dev"; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
-	    --no-header --no-annotate --no-build pyproject.toml -o $$out || exit 1; \
+	    --no-header --no-annotate --no-strip-extras --no-build pyproject.toml -o $$out || exit 1; \
 	done
 
 clean:
