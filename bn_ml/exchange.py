@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import localcontext
 from http.client import HTTPException
 from queue import Empty, LifoQueue
 from typing import Protocol, TypeVar, cast
@@ -134,7 +135,9 @@ class CcxtTransport:
         section, rest = _section(path, signed=signed)
         with self._lock:
             self._keep_distance()
-            answer = self._client.request(rest, [section], method, dict(params))
+            # The library sets the rounding of the thread it runs in.
+            with localcontext():
+                answer = self._client.request(rest, [section], method, dict(params))
         if not isinstance(answer, HttpAnswer):
             raise NoAnswer(f"{method} {path}: the library answered {type(answer).__name__}")
         return answer

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from decimal import getcontext, setcontext
 from pathlib import Path
 
 import pytest
@@ -17,3 +20,18 @@ def market_data() -> Path:
     if not (folder / "spot_2022_2023").is_dir():
         pytest.skip(f"recorded market data not found at {folder} (set BNML_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _process_as_before() -> Iterator[None]:
+    """Give the process back as it was: log handlers, disabled logs, and the decimal context, which the library sets."""
+    root = logging.getLogger()
+    before, level, context = list(root.handlers), root.level, getcontext().copy()
+    yield
+    for handler in list(root.handlers):
+        if handler not in before and not type(handler).__module__.startswith("_pytest"):
+            root.removeHandler(handler)
+            handler.close()
+    root.setLevel(level)
+    logging.disable(logging.NOTSET)
+    setcontext(context)

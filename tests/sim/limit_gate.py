@@ -323,6 +323,8 @@ def _after(before: Position | None, fill: Fill, intent: OrderIntent) -> Position
             cost_open_quote=fill.quote_quantity,
         )
     left = before.remaining_quantity - fill.quantity
+    if left < 0:
+        raise StateError(f"{before.symbol}: sold {fill.quantity} of {before.remaining_quantity}")
     after = replace(before, remaining_quantity=left, cost_open_quote=left * PRICE)
     if left > 0:
         return after
