@@ -96,13 +96,17 @@ class Sandbox:
 
 @dataclass
 class Bot:
-    """The running bot; `recoveries_s` are the seconds from each start to its first look at a recovered book."""
+    """The running bot; `recoveries_s` are the seconds from each start to its first look at a recovered book.
+
+    `unreachable` counts the starts that found no exchange and ended.
+    """
 
     plan: Plan
     config: Path
     keys: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
     recoveries_s: list[float] = field(default_factory=list)
+    unreachable: int = 0
 
     @property
     def log(self) -> Path:

@@ -22,6 +22,7 @@ SYNTHETIC = ("BTC", "ETH", "SOL", "BNB", "XRP", "ADA", "DOGE")
 RECORDED = ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LINK", "LTC", "AVAX", "DOT")
 SETTLE_MARKET_S = 90.0
 LONGEST_SETTLE_S = 120.0
+UNREACHABLE = 4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +72,7 @@ def _live(bot: Bot, plan: Plan, *, until: float) -> tuple[int, list[str]]:
     bot.start()
     while time.monotonic() < until or kills < plan.kills:
         if not bot.wait_recovered() and bot.is_down():
-            ended.append(f"the bot ended by itself: {_last_line(bot)}")
+            _note_end(bot, ended)
             time.sleep(1.0)
             bot.start()
             continue
@@ -79,7 +80,7 @@ def _live(bot: Bot, plan: Plan, *, until: float) -> tuple[int, list[str]]:
         while time.monotonic() < due and not bot.is_down():
             time.sleep(0.02)
         if bot.is_down():
-            ended.append(f"the bot ended by itself: {_last_line(bot)}")
+            _note_end(bot, ended)
         elif kills < plan.kills:
             bot.kill()
             kills += 1
@@ -87,6 +88,14 @@ def _live(bot: Bot, plan: Plan, *, until: float) -> tuple[int, list[str]]:
             break
         bot.start()
     return kills, ended
+
+
+def _note_end(bot: Bot, ended: list[str]) -> None:
+    """Keep an end of the bot that nobody asked for; one that found no exchange is what its supervisor starts again."""
+    if bot.process is not None and bot.process.returncode == UNREACHABLE:
+        bot.unreachable += 1
+    else:
+        ended.append(f"the bot ended by itself: {_last_line(bot)}")
 
 
 def _settle(bot: Bot, plan: Plan) -> None:
@@ -113,6 +122,7 @@ def _told(plan: Plan, book: Book, audit: Json, bot: Bot) -> Json:
         "longest_unprotected_s": max((row["reachable_s"] for row in stretches), default=0.0),
         "longest_unprotected_outages_included_s": max((row["seconds"] for row in stretches), default=0.0),
         "starts": len(recoveries),
+        "starts_without_exchange": bot.unreachable,
         "recovery_s_median": round(recoveries[len(recoveries) // 2], 2) if recoveries else None,
         "recovery_s_p99": round(recoveries[min(len(recoveries) - 1, int(len(recoveries) * 0.99))], 2)
         if recoveries
