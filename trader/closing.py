@@ -44,7 +44,7 @@ class Closer:
         held = self._positions.position(position.position_id)
         if held is None or not held.is_open:
             return None
-        highest = max([held.stop, *(item.stop_price for item in held.tranches)])
+        highest = max([held.stop, *(self._tranches.not_below_shown(held, item).stop_price for item in held.tranches)])
         whole = replace(held, stop=highest, tranches=())
         self._tranches.save(whole)
         return self.sell(whole, whole.remaining_quantity, reason)

@@ -77,6 +77,7 @@ class Cover:
             if held is None:
                 return
             rest = self._tranches.rest_of(held, tranche.label)
+            tranche = self._tranches.not_below_shown(held, tranche)
             placed = self._place(held, tranche, rest, trailing_bp)
             if placed is None or placed.state is not IntentState.REFUSED:
                 return

@@ -13,6 +13,9 @@ from trader.desk import Desk
 from trader.gate import offered_quantity
 from trader.order_manager import OrderManager
 
+TAKEN = frozenset({IntentState.OPEN, IntentState.FILLED, IntentState.CANCELED, IntentState.EXPIRED})
+"""States of an order that the venue has taken."""
+
 
 @dataclass(frozen=True, slots=True)
 class StopTerms:
@@ -122,6 +125,15 @@ class TrancheOrders:
         )
         if tranches != position.tranches:
             self.save(replace(position, tranches=tranches))
+
+    def not_below_shown(self, held: Position, tranche: Tranche) -> Tranche:
+        """Give a tranche at the highest fixed stop the venue ever took for it, also one heard of too late to note."""
+        names = [name for item in held.tranches if item.label == tranche.label for name in item.client_ids]
+        records = [record for name in names if (record := self._store.intent(name)) is not None]
+        shown = [
+            stop_level(item.intent) for item in records if item.intent.purpose is Purpose.STOP and item.state in TAKEN
+        ]
+        return replace(tranche, stop_price=max([tranche.stop_price, *shown]))
 
     def save(self, position: Position) -> None:
         """Store a position in a transaction of its own."""

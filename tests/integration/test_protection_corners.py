@@ -11,7 +11,7 @@ import pytest
 
 from bn_ml.domain.account import ControlState
 from bn_ml.domain.market import Symbol
-from bn_ml.domain.orders import Purpose
+from bn_ml.domain.orders import IntentState, Purpose
 from bn_ml.domain.positions import ExitReason
 from bn_ml.errors import MarketDataError, Refused, StateError
 from tests.fakes.faulty_exchange import Fault
@@ -429,3 +429,26 @@ def test_a_tranche_without_a_place_for_its_list_goes_on_without_its_target(world
     assert world.covered()
     alone = next(item for item in world.held().tranches if item.label == "tp2")
     assert alone.target_price is None
+
+
+def test_a_raised_stop_heard_of_too_late_is_never_placed_lower(world: MoneyWorld) -> None:
+    world.faults.next("replace_order", Fault.UNHEARD)
+    world.bot.protection.raise_stops(world.held(), Decimal("99.50"))
+    raised = next(item for item in world.live() if item.intent.replaces)
+    assert raised.state is IntentState.UNKNOWN
+    world.bot.venue.cancel(AAA, raised.intent.client_id, world.clock.now())
+    world.look(5)
+    world.look(5)
+    assert world.covered()
+    assert set(world.stops().values()) == {Decimal("99.50")}
+
+
+def test_a_close_remembers_the_highest_stop_the_exchange_ever_took(world: MoneyWorld) -> None:
+    world.faults.next("replace_order", Fault.UNHEARD)
+    world.bot.protection.raise_stops(world.held(), Decimal("99.50"))
+    raised = next(item for item in world.live() if item.intent.replaces)
+    world.bot.venue.cancel(AAA, raised.intent.client_id, world.clock.now())
+    world.bot.orders.refresh()
+    refuse(world, Refused("Too many requests", -1003), sales=True)
+    world.bot.protection.close(world.held(), ExitReason.TIME_STOP)
+    assert world.held().stop == Decimal("99.50")
