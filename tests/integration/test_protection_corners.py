@@ -441,14 +441,3 @@ def test_a_raised_stop_heard_of_too_late_is_never_placed_lower(world: MoneyWorld
     world.look(5)
     assert world.covered()
     assert set(world.stops().values()) == {Decimal("99.50")}
-
-
-def test_a_close_remembers_the_highest_stop_the_exchange_ever_took(world: MoneyWorld) -> None:
-    world.faults.next("replace_order", Fault.UNHEARD)
-    world.bot.protection.raise_stops(world.held(), Decimal("99.50"))
-    raised = next(item for item in world.live() if item.intent.replaces)
-    world.bot.venue.cancel(AAA, raised.intent.client_id, world.clock.now())
-    world.bot.orders.refresh()
-    refuse(world, Refused("Too many requests", -1003), sales=True)
-    world.bot.protection.close(world.held(), ExitReason.TIME_STOP)
-    assert world.held().stop == Decimal("99.50")
