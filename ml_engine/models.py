@@ -46,7 +46,7 @@ class Member(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the members are grown; `quick` is a smaller set for a first start."""
+    """How the members are grown; `quick` is a smaller set for a first start, `tuned` wins over configured values."""
 
     name: str
     forest_trees: int
@@ -55,6 +55,7 @@ class Recipe:
     learning_rate: float | None
     early_stopping: bool
     row_step: int
+    tuned: Mapping[str, Parameters] = field(default_factory=dict)
 
 
 def recipe(settings: ModelSettings, *, quick: bool) -> Recipe:
@@ -133,7 +134,7 @@ def parameters(settings: ModelSettings, plan: Recipe, *, rows: int) -> MemberPar
             "min_child_samples": max(settings.lgb.min_child_samples, rows // 200),
             "random_state": seed,
         }
-    return MemberParameters(values)
+    return MemberParameters({name: {**own, **plan.tuned.get(name, {})} for name, own in values.items()})
 
 
 def fit_member(name: str, chosen: MemberParameters, rows: Rows) -> Member:
