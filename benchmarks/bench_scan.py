@@ -24,7 +24,7 @@ from data_manager.feed_checks import FeedLimits
 from ml_engine.bundle_store import BundleStore
 from ml_engine.predictor import MLEnsemblePredictor
 from scanner.multi_pair_scanner import MultiPairScanner
-from scripts.training_market import basket
+from scripts.market_basket import basket
 
 SIZES = (50, 150, 300)
 # Equal, so that sizes are compared over the same days: a window's length grows through the week.

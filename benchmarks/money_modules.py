@@ -39,6 +39,8 @@ GROUND_MODULES = (
     "order_answers",
     "order_reports",
     "order_requests",
+    "patience",
+    "public_answers",
     "venue_clock",
 )
 

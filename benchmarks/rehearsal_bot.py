@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
+from collections.abc import Sequence
 from datetime import datetime
 
+from benchmarks.rehearsal_start import SEED_VARIABLE, SHARE_VARIABLE
 from bn_ml.domain.market import Symbol, Timeframe, to_ms
 from bn_ml.domain.signals import Action, Probabilities, Signal
 from data_manager.feed_checks import FeatureRow
 from ml_engine.predictor import MLEnsemblePredictor
 from scripts import run_bot, wiring
 
-SEED_VARIABLE, SHARE_VARIABLE = "REHEARSAL_SEED", "REHEARSAL_SHARE"
 DECISIVE, UNDECIDED = Probabilities(0.1, 0.2, 0.7), Probabilities(0.1, 0.8, 0.1)
 
 
@@ -51,6 +51,7 @@ class DrawingPredictor(MLEnsemblePredictor):
         return signal
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str]) -> int:
+    """Run the live command with the draw in its models' place; gives the exit code."""
     wiring.MLEnsemblePredictor = DrawingPredictor
-    raise SystemExit(run_bot.main(sys.argv[1:]))
+    return run_bot.main(argv)

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from benchmarks.rehearsal_bot import SEED_VARIABLE, SHARE_VARIABLE
+from benchmarks.rehearsal_start import SEED_VARIABLE, SHARE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 60.0
+REFUSED, UNREACHABLE = 3, 4
+RECOVERED = "recovered positions="
+CLOCK_OFF_MS = 950
+"""The exchange's clock is then off by what the preflight refuses, give or take what measuring leaves in doubt."""
+_WAITED = re.compile(r"stay away.* wait_s=([0-9.]+)")
 
 Json = dict[str, object]
 
@@ -89,24 +96,54 @@ class Sandbox:
         """Give the market's instant."""
         return int(str(self.ask("clock")["now_ms"]))
 
+    def is_clock_off(self) -> bool:
+        """Whether the exchange's clock is so far off that no bot may start."""
+        return abs(int(str(self.ask("clock")["offset_ms"]))) >= CLOCK_OFF_MS
+
     def stop(self) -> None:
         """End the process."""
         end(self.process)
 
 
+@dataclass(frozen=True)
+class Recovery:
+    """Wall seconds from a start to a recovered book, and how many of them are nothing the bot could have helped.
+
+    `told_to_wait_s`: the exchange had asked to stay away. `queued_s`: other programs had the processors, as far as the
+    system tells. `cpu_s` is what the bot computed.
+    """
+
+    seconds: float
+    told_to_wait_s: float
+    queued_s: float
+    cpu_s: float
+
+    @property
+    def own_s(self) -> float:
+        """What the bot itself took."""
+        return max(self.seconds - self.told_to_wait_s - self.queued_s, 0.0)
+
+    def told(self) -> list[float]:
+        """Give all, the bot's own last, two decimals each."""
+        parts = (self.seconds, self.told_to_wait_s, self.queued_s, self.cpu_s, self.own_s)
+        return [round(part, 2) for part in parts]
+
+
 @dataclass
 class Bot:
-    """The running bot; `recoveries_s` are the seconds from each start to its first look at a recovered book.
+    """The running bot, each of its recoveries, and how its starts ended that nobody asked to end, by exit code.
 
-    `unreachable` counts the starts that found no exchange and ended.
+    `off_clock` counts those that were refused because the exchange's clock was indeed off.
     """
 
     plan: Plan
     config: Path
-    keys: Mapping[str, str]
+    sandbox: Sandbox
     process: subprocess.Popen[bytes] | None = None
-    recoveries_s: list[float] = field(default_factory=list)
-    unreachable: int = 0
+    recoveries: list[Recovery] = field(default_factory=list)
+    ends: Counter[int] = field(default_factory=Counter)
+    off_clock: int = 0
+    told: int = 0
 
     @property
     def log(self) -> Path:
@@ -117,16 +154,17 @@ class Bot:
         """Start the live command."""
         environ = {
             **os.environ,
-            **self.keys,
+            **self.sandbox.keys,
             "OMP_NUM_THREADS": "1",
             SEED_VARIABLE: str(self.plan.seed),
             SHARE_VARIABLE: str(self.plan.share),
             "BNML_SANDBOX_SPEED": f"{self.plan.speed:g}",
         }
         arguments = ["--live", "--config", str(self.config), "--disable-retrain", "--no-dashboard"]
+        self.told = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.rehearsal_bot", *arguments],
+                [sys.executable, "-m", "benchmarks.rehearsal_start", *arguments],
                 cwd=ROOT,
                 stdout=out,
                 stderr=out,
@@ -135,15 +173,51 @@ class Bot:
 
     def wait_recovered(self) -> bool:
         """Wait until the book is recovered, and keep how long that took; False when the bot ended instead."""
-        began, seen = time.monotonic(), self._recovered()
+        began = time.monotonic()
         while time.monotonic() - began < PATIENCE_S:
-            if self._recovered() > seen:
-                self.recoveries_s.append(time.monotonic() - began)
+            said = self.last_words()
+            if RECOVERED in said:
+                before = said[: said.index(RECOVERED)]
+                waited_s = sum(float(told) for told in _WAITED.findall(before))
+                self.recoveries.append(Recovery(time.monotonic() - began, waited_s, *self._processor_s()))
                 return True
             if self.is_down():
                 return False
             time.sleep(0.02)
         return False
+
+    def _processor_s(self) -> tuple[float, float]:
+        """Give how long its main thread stood in line for a processor, and how long it had one; zeros if untold."""
+        pid = 0 if self.process is None else self.process.pid
+        try:
+            ran_ns, queued_ns, _ = map(int, Path(f"/proc/{pid}/schedstat").read_text().split())
+        except (OSError, ValueError):
+            return 0.0, 0.0
+        return queued_ns / 1e9, ran_ns / 1e9
+
+    def last_words(self) -> str:
+        """Give what it has said since its last start."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as said:
+            said.seek(self.told)
+            return said.read().decode(errors="replace")
+
+    def note_end(self) -> str:
+        """Count an end nobody asked for; gives what was wrong with it, "" where its supervisor just starts it again.
+
+        That is when it found no exchange, or was refused for a clock that is off indeed, and for that alone.
+        """
+        code = -1 if self.process is None else self.process.wait()
+        self.ends[code] += 1
+        lines = self.last_words().splitlines()
+        if code == UNREACHABLE:
+            return ""
+        failures = {line.split(":")[0] for line in lines if line.startswith("FAIL ")}
+        if code == REFUSED and failures == {"FAIL clock"} and self.sandbox.is_clock_off():
+            self.off_clock += 1
+            return ""
+        return f"the bot ended by itself with exit code {code}: {lines[-1][:200] if lines else 'no word'}"
 
     def is_down(self) -> bool:
         """Whether the process has ended."""
@@ -158,9 +232,6 @@ class Bot:
     def stop(self) -> int:
         """Ask for an orderly end and give the exit code."""
         return -1 if self.process is None else end(self.process)
-
-    def _recovered(self) -> int:
-        return self.log.read_bytes().count(b"recovered positions=") if self.log.exists() else 0
 
 
 def end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> int:

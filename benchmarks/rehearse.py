@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.rehearsal_judge import Book, problems
-from benchmarks.rehearsal_parts import Bot, Json, Plan, Sandbox, write_config
+from benchmarks.rehearsal_parts import UNREACHABLE, Bot, Json, Plan, Sandbox, write_config
 
 SYNTHETIC = ("BTC", "ETH", "SOL", "BNB", "XRP", "ADA", "DOGE")
 RECORDED = ("BTC", "ETH", "SOL", "XRP", "ADA", "DOGE", "LINK", "LTC", "AVAX", "DOT")
 SETTLE_MARKET_S = 90.0
 LONGEST_SETTLE_S = 120.0
-UNREACHABLE = 4
+RESTART_S = 1.0
+"""How soon a supervisor starts the bot again."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,22 +41,20 @@ def rehearse(plan: Plan, *, minutes: float) -> Json:
     """Run sandbox and bot for so many minutes on the wall, heal the line, let things settle, and judge."""
     began = time.monotonic()
     sandbox = Sandbox.start(plan)
-    bot = Bot(plan, write_config(plan, sandbox), sandbox.keys)
+    bot = Bot(plan, write_config(plan, sandbox), sandbox)
     try:
         market_ms = -sandbox.now_ms()
         kills, ended = _live(bot, plan, until=began + minutes * 60)
         market_ms += sandbox.now_ms()
         sandbox.ask("faults", {"clear": True, "profile": "none"})
-        if bot.is_down():
-            bot.start()
-        _settle(bot, plan)
+        ended += _settle(bot, plan)
         code = bot.stop()
         audit = sandbox.ask("audit")
     finally:
         bot.kill()
         sandbox.stop()
     book = Book.read(plan.database)
-    broken = [*problems(book, audit), *ended, *([f"the bot ended with exit code {code}"] if code else [])]
+    broken = [*problems(book, audit), *filter(None, ended), *([f"the bot ended with exit code {code}"] if code else [])]
     return _told(plan, book, audit, bot) | {
         "market_hours": round(market_ms / 3_600_000, 2),
         "wall_minutes": round((time.monotonic() - began) / 60, 1),
@@ -72,15 +71,15 @@ def _live(bot: Bot, plan: Plan, *, until: float) -> tuple[int, list[str]]:
     bot.start()
     while time.monotonic() < until or kills < plan.kills:
         if not bot.wait_recovered() and bot.is_down():
-            _note_end(bot, ended)
-            time.sleep(1.0)
+            ended.append(bot.note_end())
+            time.sleep(RESTART_S)
             bot.start()
             continue
         due = time.monotonic() + float(dice.uniform(0.2, 1.8)) * share if kills < plan.kills else until
         while time.monotonic() < due and not bot.is_down():
             time.sleep(0.02)
         if bot.is_down():
-            _note_end(bot, ended)
+            ended.append(bot.note_end())
         elif kills < plan.kills:
             bot.kill()
             kills += 1
@@ -90,26 +89,24 @@ def _live(bot: Bot, plan: Plan, *, until: float) -> tuple[int, list[str]]:
     return kills, ended
 
 
-def _note_end(bot: Bot, ended: list[str]) -> None:
-    """Keep an end of the bot that nobody asked for; one that found no exchange is what its supervisor starts again."""
-    if bot.process is not None and bot.process.returncode == UNREACHABLE:
-        bot.unreachable += 1
-    else:
-        ended.append(f"the bot ended by itself: {_last_line(bot)}")
-
-
-def _settle(bot: Bot, plan: Plan) -> None:
-    """Give the bot time to resolve, protect and reconcile on a healthy line."""
+def _settle(bot: Bot, plan: Plan) -> list[str]:
+    """Give the bot time to resolve, protect and reconcile on a healthy line; gives how it ended meanwhile."""
     pause = min(max(SETTLE_MARKET_S / plan.speed, 15.0), LONGEST_SETTLE_S)
-    until = time.monotonic() + pause
-    while time.monotonic() < until and not bot.is_down():
+    until, ended = time.monotonic() + pause, list[str]()
+    while time.monotonic() < until:
+        if bot.is_down():
+            ended.append(bot.note_end())
+            time.sleep(RESTART_S)
+            bot.start()
         time.sleep(0.1)
+    return ended
 
 
 def _told(plan: Plan, book: Book, audit: Json, bot: Bot) -> Json:
     ours = [order for order in audit["orders"] if order["client_id"].startswith("bnml-")]
     stretches = audit["protection"]["stretches"]
-    recoveries = sorted(bot.recoveries_s)
+    recoveries = sorted(recovery.seconds for recovery in bot.recoveries)
+    own = sorted(recovery.own_s for recovery in bot.recoveries)
     return {
         "seed": plan.seed,
         "speed": plan.speed,
@@ -122,17 +119,22 @@ def _told(plan: Plan, book: Book, audit: Json, bot: Bot) -> Json:
         "longest_unprotected_s": max((row["reachable_s"] for row in stretches), default=0.0),
         "longest_unprotected_outages_included_s": max((row["seconds"] for row in stretches), default=0.0),
         "starts": len(recoveries),
-        "starts_without_exchange": bot.unreachable,
-        "recovery_s_median": round(recoveries[len(recoveries) // 2], 2) if recoveries else None,
-        "recovery_s_p99": round(recoveries[min(len(recoveries) - 1, int(len(recoveries) * 0.99))], 2)
-        if recoveries
-        else None,
+        "starts_without_exchange": bot.ends[UNREACHABLE],
+        "starts_refused_for_clock": bot.off_clock,
+        "ends_by_exit_code": {str(code): count for code, count in sorted(bot.ends.items())},
+        "recoveries": [recovery.told() for recovery in bot.recoveries],
+        "recovery_s_median": _quantile(recoveries, 0.5),
+        "recovery_s_p99": _quantile(recoveries, 0.99),
+        "recovery_own_s_median": _quantile(own, 0.5),
+        "recovery_own_s_p99": _quantile(own, 0.99),
+        "recovery_cpu_s_median": _quantile(sorted(recovery.cpu_s for recovery in bot.recoveries), 0.5),
+        "starts_told_to_wait": sum(recovery.told_to_wait_s > 0 for recovery in bot.recoveries),
     }
 
 
-def _last_line(bot: Bot) -> str:
-    lines = bot.log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return lines[-1][:200] if lines else "no word"
+def _quantile(ordered: Sequence[float], share: float) -> float | None:
+    """Give the value that such a share of ordered values does not exceed, the greatest of up to a hundred for 99 %."""
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 2) if ordered else None
 
 
 def _plan(arguments: argparse.Namespace, folder: Path) -> Plan:

@@ -136,6 +136,18 @@ def _replay(folder: Path) -> list[Result]:
     return bench_replay.measure(_ensemble(), folder)
 
 
+def _training_load(folder: Path) -> list[Result]:
+    from benchmarks import bench_training_load
+
+    return bench_training_load.measure(_ensemble(), folder)
+
+
+def _tuning(_: Path) -> list[Result]:
+    from benchmarks import bench_tuning
+
+    return bench_tuning.measure()
+
+
 SECTIONS: Mapping[str, Section] = {
     "features": _features,
     "inference": _inference,
@@ -144,6 +156,8 @@ SECTIONS: Mapping[str, Section] = {
     "state": _state,
     "scan": _scan,
     "replay": _replay,
+    "tuning": _tuning,
+    "training_load": _training_load,
 }
 
 if __name__ == "__main__":

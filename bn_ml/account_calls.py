@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from bn_ml.domain.market import iso, to_ms
 from bn_ml.errors import ExchangeError, OutcomeUnknown, Refused, StateError, Transient, Unreachable
 from bn_ml.http_answers import HttpAnswer, NoAnswer, Transport
 from bn_ml.order_answers import CLOCK_REFUSED, STAY_AWAY, read, venue_refusal
 from bn_ml.outage import OutageWatch
+from bn_ml.patience import Failure, Patience
 from bn_ml.ports import Clock
 from bn_ml.settings import ExchangeSettings
 from bn_ml.venue_clock import VenueClock
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 USED_WEIGHT = "x-mbx-used-weight-1m"
 Params = Mapping[str, str]
+Value = TypeVar("Value")
 
 
 class BanMemory(Protocol):
@@ -66,6 +68,7 @@ class AccountCalls:
         self._clock = clock
         self._settings = settings
         self._bans = bans or NoBanMemory()
+        self.patience = Patience(clock, settings)
         self.weight = weight or order_weight(settings, clock)
         self._outage = OutageWatch(clock, self._ping)
         self.window = timedelta(milliseconds=settings.recv_window_ms)
@@ -98,31 +101,29 @@ class AccountCalls:
         return answer
 
     def read(self, path: str, params: Params, weight: int) -> object:
-        """Give the JSON of a signed read, repeated within the settings and within one time-out.
+        """Give the JSON of a signed read, repeated and raising as `read_judged` does."""
+        return self.read_judged(path, params, weight, read)
 
-        Raises `Transient`, `Unreachable`, `NotKnown` or `ExchangeError`.
+    def read_judged(self, path: str, params: Params, weight: int, judge: Callable[[HttpAnswer], Value]) -> Value:
+        """Give what `judge` makes of a signed read's answer; what it calls `Transient` is asked for again.
+
+        Repeated within the settings and within one time-out, at a start as its patience has it. Raises `Transient`,
+        `Unreachable`, `NotKnown` or `ExchangeError`.
         """
         self._outage.require()
         began, attempt = self._clock.monotonic(), 0
         while True:
             try:
-                value = read(self.ask(path, params, weight))
-            except Unreachable:
-                raise
-            except Transient:
-                spent_s = self._clock.monotonic() - began
-                if attempt >= self._settings.retry_attempts or spent_s >= self._settings.timeout_ms / 1000:
-                    self._outage.failed()
-                    raise
+                value = judge(self.ask(path, params, weight))
+            except Transient as error:
+                self._wait(Failure(error, attempt, self._clock.monotonic() - began, self.weight.banned_until))
+                attempt += 1
             except ExchangeError:
                 self._outage.answered()
                 raise
             else:
                 self._outage.answered()
                 return value
-            pause = timedelta(seconds=self._settings.retry_backoff_sec * 2**attempt)
-            self._clock.sleep_until(self._clock.now() + pause)
-            attempt += 1
 
     def ask(self, path: str, params: Params, weight: int, *, signed: bool = True) -> HttpAnswer:
         """Send one read once and give the answer, unjudged; raises `Transient` or `Unreachable`."""
@@ -145,9 +146,23 @@ class AccountCalls:
             raise Transient(f"no server time in {str(value)[:80]!r}")
         return told
 
+    def banned_until(self) -> datetime | None:
+        """Give the end of the venue's last ban, kept over restarts from here on, one a scan was told of included."""
+        self._remember_ban()
+        return self.weight.banned_until
+
     def keep_time(self) -> bool:
         """Measure the venue's time if that is due; tells whether the clock can be relied on."""
         return self._clock.keep(self.server_time_ms) if isinstance(self._clock, VenueClock) else True
+
+    def _wait(self, failure: Failure) -> None:
+        """Wait before a read is repeated; raises its error, and counts it as failed, when it is given up."""
+        try:
+            self.patience.wait(failure, within_s=self._settings.timeout_ms / 1000)
+        except Transient:
+            if not isinstance(failure.error, Unreachable):
+                self._outage.failed()
+            raise
 
     def _stamp(self) -> str:
         return str(to_ms(self._clock.now()))

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import localcontext
 from http.client import HTTPException
+from importlib.util import find_spec
 from queue import Empty, LifoQueue
-from typing import Protocol, TypeVar, cast
+from types import ModuleType
+from typing import Protocol, TypeVar
 
-import ccxt
 from urllib3.exceptions import HTTPError
 
 from bn_ml.clock import SystemClock
 from bn_ml.domain.market import Symbol, Timeframe
 from bn_ml.errors import ConfigError, ExchangeError, MarketDataError, Transient, Unreachable
 from bn_ml.http_answers import HttpAnswer, NoAnswer
+from bn_ml.order_answers import STAY_AWAY
 from bn_ml.outage import OutageWatch
+from bn_ml.patience import Failure, Patience
 from bn_ml.ports import Clock
+from bn_ml.public_answers import Json, public_list, public_object
 from bn_ml.settings import ExchangeSettings
 from bn_ml.venue_names import venue_name
 from bn_ml.weight import WeightMeter, retry_after_s
+
+log = logging.getLogger(__name__)
 
 KLINES_PER_REQUEST = 1000
 PING_TIMEOUT_MS = 5000
@@ -36,9 +45,9 @@ _ONE_REQUEST_OPTIONS: Mapping[str, object] = {
 }
 _PIECE = 65_536
 _LONGEST_IDLE_S = 10.0
-_LONGEST_BODY = 16 * 1024 * 1024
+_LONGEST_BODY = 64 * 1024 * 1024
+"""Far above the longest honest answer, the rules of all symbols."""
 _USED_WEIGHT = "x-mbx-used-weight-1m"
-Json = Mapping[str, object]
 Answer = TypeVar("Answer")
 
 
@@ -50,13 +59,37 @@ class Credentials:
     secret: str
 
 
+@contextmanager
+def _without_its_package(name: str) -> Iterator[None]:
+    """Let modules of a package be imported without what the package itself imports: a hundred exchanges here.
+
+    Whoever imports the package later gets it whole, with the same classes.
+    """
+    spec = None if name in sys.modules else find_spec(name)
+    if spec is None:
+        yield
+        return
+    shell = ModuleType(name)
+    shell.__path__ = list(spec.submodule_search_locations or ())
+    sys.modules[name] = shell
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+with _without_its_package("ccxt"):
+    from ccxt.base.errors import BaseError
+    from ccxt.binance import binance
+
+
 def build_client(
     settings: ExchangeSettings,
     *,
     credentials: Credentials | None = None,
     testnet: bool | None = None,
     raw: bool = False,
-) -> ccxt.binance:
+) -> binance:
     """Build a spot client that needs one request to know its markets and never repeats a request by itself.
 
     `testnet` overrides the setting. With `base_url` every address of the client leads there, so that no call can leave
@@ -70,7 +103,7 @@ def build_client(
     }
     if credentials is not None:
         options |= {"apiKey": credentials.key, "secret": normal_secret(credentials.secret)}
-    client = _RawBinance(options) if raw else ccxt.binance(options)
+    client = _RawBinance(options) if raw else binance(options)
     base_url = settings.base_url
     if base_url is None and (settings.testnet if testnet is None else testnet):
         base_url = TESTNET_URL
@@ -90,15 +123,6 @@ def normal_secret(secret: str) -> str:
     return text
 
 
-def read_error(error: ccxt.BaseError) -> ExchangeError | MarketDataError:
-    """Say what a failed read means: repeatable (`Transient`), an unknown symbol, or neither."""
-    if isinstance(error, ccxt.BadSymbol):
-        return MarketDataError(f"the exchange does not know the symbol: {error}", "data_unavailable")
-    if isinstance(error, ccxt.OperationFailed):
-        return Transient(f"{type(error).__name__}: {error}")
-    return ExchangeError(f"{type(error).__name__}: {error}")
-
-
 class CcxtTransport:
     """The `Transport` over the exchange library, which signs; every answer comes back as received.
 
@@ -106,7 +130,7 @@ class CcxtTransport:
     answer. Thread-safe; one request at a time, `rate_limit_ms` apart.
     """
 
-    def __init__(self, client: ccxt.binance, *, pause_s: float) -> None:
+    def __init__(self, client: binance, *, pause_s: float) -> None:
         """Send through a raw client, `pause_s` apart."""
         self._client = client
         self._pause_s = pause_s
@@ -122,7 +146,7 @@ class CcxtTransport:
         if credentials is not None:
             try:
                 client.sign("account", ["private"], "GET", {})
-            except (ccxt.BaseError, TypeError, ValueError) as error:
+            except (BaseError, TypeError, ValueError) as error:
                 raise ConfigError([f"the API secret cannot sign: {type(error).__name__}"]) from None
         return cls(client, pause_s=settings.rate_limit_ms / 1000 if settings.enableRateLimit else 0.0)
 
@@ -152,7 +176,7 @@ class CcxtTransport:
         self._sent_at = clock.monotonic()
 
 
-class _RawBinance(ccxt.binance):  # type: ignore[misc]  # the library carries no types
+class _RawBinance(binance):  # type: ignore[misc]  # the library carries no types
     """The library's client with its own judgement taken out: it signs, sends once, and gives what came back."""
 
     def __init__(self, options: dict[str, object]) -> None:
@@ -198,117 +222,128 @@ class ExchangeReader:
     does not answer or asked to stay away, `MarketDataError` for an unknown symbol, else `ExchangeError`.
     """
 
-    def __init__(self, settings: ExchangeSettings, clock: Clock, *, weight: WeightMeter | None = None) -> None:
-        """Nothing is sent yet; a client serves one call at a time and is kept, with its connection, for later ones.
+    def __init__(
+        self,
+        settings: ExchangeSettings,
+        clock: Clock,
+        *,
+        weight: WeightMeter | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        """Nothing is sent yet; a transport serves one call at a time and is kept, with its connection, for later ones.
 
-        `weight` is the request weight shared with whatever else this process sends, bans included.
+        `weight` is the request weight shared with whatever else this process sends, bans included; `patience` is that
+        of the process's start, while it lasts.
         """
         self._settings = settings
         self._clock = clock
-        self._idle: LifoQueue[ccxt.binance] = LifoQueue()
+        self._idle: LifoQueue[CcxtTransport] = LifoQueue()
         self.weight = weight or WeightMeter(clock, settings.weight_budget_pct)
+        self._patience = patience or Patience(clock, settings)
         self._outage = OutageWatch(clock, self._ping)
 
     def server_time(self) -> int:
         """Give the venue's clock, ms since 1970."""
-        answer = self._read(lambda client: _mapping(client.publicGetTime()), 1)
-        return int(str(answer["serverTime"]))
+        return self._read("time", {}, 1, _server_time)
 
     def exchange_info(self) -> Json:
         """Give the rules of all symbols."""
-        return self._read(lambda client: _mapping(client.publicGetExchangeInfo()), 20)
+        return self._read("exchangeInfo", {}, 20, _listing)
 
     def klines(self, symbol: Symbol, timeframe: Timeframe, start_ms: int, end_ms: int) -> list[Sequence[object]]:
         """Give up to 1000 raw bars, the earliest first, with `start_ms <= open time < end_ms`; the last may be open."""
         request = {
             "symbol": venue_name(symbol),
             "interval": timeframe.value,
-            "startTime": start_ms,
-            "endTime": end_ms - 1,
-            "limit": KLINES_PER_REQUEST,
+            "startTime": str(start_ms),
+            "endTime": str(end_ms - 1),
+            "limit": str(KLINES_PER_REQUEST),
         }
-        return self._read(lambda client: _rows(client.publicGetKlines(request)), 2)
+        return self._read("klines", request, 2, _rows)
 
     def first_bar(self, symbol: Symbol, timeframe: Timeframe) -> list[Sequence[object]]:
         """Give the very first raw bar of a symbol, alone in a list; an empty list before any trade."""
-        request = {"symbol": venue_name(symbol), "interval": timeframe.value, "startTime": 0, "limit": 1}
-        return self._read(lambda client: _rows(client.publicGetKlines(request)), 2)
+        request = {"symbol": venue_name(symbol), "interval": timeframe.value, "startTime": "0", "limit": "1"}
+        return self._read("klines", request, 2, _rows)
 
     def depth(self, symbol: Symbol) -> Json:
         """Give the best 100 levels of each side."""
-        request = {"symbol": venue_name(symbol), "limit": 100}
-        return self._read(lambda client: _mapping(client.publicGetDepth(request)), 5)
+        return self._read("depth", {"symbol": venue_name(symbol), "limit": "100"}, 5, public_object)
 
     def ticker(self, symbol: Symbol) -> Json:
         """Give the statistics of the last 24 hours."""
-        request = {"symbol": venue_name(symbol)}
-        return self._read(lambda client: _mapping(client.publicGetTicker24hr(request)), 2)
+        return self._read("ticker/24hr", {"symbol": venue_name(symbol)}, 2, public_object)
 
-    def tickers(self) -> list[Json]:
+    def tickers(self) -> list[object]:
         """Give the statistics of the last 24 hours of all symbols."""
-        return self._read(lambda client: cast("list[Json]", _rows(client.publicGetTicker24hr())), 80)
+        return self._read("ticker/24hr", {}, 80, public_list)
 
-    def _read(self, call: Callable[[ccxt.binance], Answer], weight: int) -> Answer:
-        attempt, patience = 0, self._settings.retry_attempts
+    def _read(self, path: str, params: Mapping[str, str], weight: int, judge: Callable[[HttpAnswer], Answer]) -> Answer:
+        began, attempt = self._clock.monotonic(), 0
         while True:
             self._outage.require()
             try:
-                return self._once(call, weight)
-            except Unreachable:
-                raise
-            except Transient:
-                if attempt == min(1, patience):
+                return self._once(path, params, weight, judge)
+            except Transient as error:
+                if attempt == min(1, self._settings.retry_attempts) and not isinstance(error, Unreachable):
                     self._outage.failed()
-                if attempt >= patience:
-                    raise
-            pause = timedelta(seconds=self._settings.retry_backoff_sec * 2**attempt)
-            self._clock.sleep_until(self._clock.now() + pause)
-            attempt += 1
+                spent_s = self._clock.monotonic() - began
+                self._patience.wait(Failure(error, attempt, spent_s, self.weight.banned_until))
+                attempt += 1
 
-    def _once(self, call: Callable[[ccxt.binance], Answer], weight: int) -> Answer:
-        """Send one read; its errors are ours."""
-        self.weight.spend(weight)
-        client, sent_at = self._client(), self._clock.now()
-        try:
-            answer = call(client)
-        except ccxt.BaseError as error:
-            self._stay_away(client, error)
-            mapped = read_error(error)
-            if not isinstance(mapped, Transient):
-                self._outage.answered()
-            raise mapped from error
+    def _once(self, path: str, params: Mapping[str, str], weight: int, judge: Callable[[HttpAnswer], Answer]) -> Answer:
+        """Send one read; a start needs it for orders, so it draws on their share of the weight."""
+        if self._patience.is_start:
+            self.weight.spend_on_orders(weight, patience=timedelta(seconds=self._patience.start_s))
         else:
-            self._outage.answered()
-            self.weight.observe(_headers(client).get(_USED_WEIGHT, ""), sent_at)
-            return answer
+            self.weight.spend(weight)
+        transport, sent_at = self._transport(), self._clock.now()
+        try:
+            answer = transport.request("GET", f"/api/v3/{path}", params, signed=False)
+        except NoAnswer as error:
+            raise Transient(f"GET /api/v3/{path}: {error}") from error
         finally:
-            self._idle.put(client)
+            self._idle.put(transport)
+        self._heed(answer, sent_at)
+        try:
+            value = judge(answer)
+        except Transient:
+            raise
+        except (ExchangeError, MarketDataError):
+            self._outage.answered()
+            raise
+        self._outage.answered()
+        return value
 
     def _ping(self) -> None:
         timeout = min(self._settings.timeout_ms, PING_TIMEOUT_MS)
-        client = build_client(self._settings.model_copy(update={"timeout_ms": timeout}))
+        transport = CcxtTransport.connect(self._settings.model_copy(update={"timeout_ms": timeout}), None)
         self.weight.spend(1)
+        sent_at = self._clock.now()
         try:
-            client.publicGetTime()
-        except ccxt.BaseError as error:
-            self._stay_away(client, error)
-            raise Transient(f"{type(error).__name__}: {error}") from error
+            answer = transport.request("GET", "/api/v3/time", {}, signed=False)
+        except NoAnswer as error:
+            raise Transient(f"GET /api/v3/time: {error}") from error
+        self._heed(answer, sent_at)
+        _server_time(answer)
 
-    def _stay_away(self, client: ccxt.binance, error: ccxt.BaseError) -> None:
-        """Obey the venue's request to pause: nothing more is sent until then, by any thread."""
-        if isinstance(error, (ccxt.DDoSProtection, ccxt.RateLimitExceeded)):
-            wait = retry_after_s(_headers(client).get("retry-after", ""))
-            self.weight.ban(self._clock.now() + timedelta(seconds=wait))
-            raise Unreachable(f"the exchange asks to stay away for {wait:g} s: {error}") from error
+    def _heed(self, answer: HttpAnswer, sent_at: datetime) -> None:
+        """Take the venue's count of weight, and obey its request to pause: nothing more is sent until then."""
+        self.weight.observe(answer.headers.get(_USED_WEIGHT, ""), sent_at)
+        if answer.status in STAY_AWAY:
+            wait_s = retry_after_s(answer.headers.get("retry-after", ""))
+            self.weight.ban(self._clock.now() + timedelta(seconds=wait_s))
+            log.warning("the exchange asks to stay away status=%s wait_s=%g", answer.status, wait_s)
+            raise Unreachable(f"the exchange asks to stay away for {wait_s:g} s: status {answer.status}")
 
-    def _client(self) -> ccxt.binance:
+    def _transport(self) -> CcxtTransport:
         try:
             return self._idle.get_nowait()
         except Empty:
-            return build_client(self._settings)
+            return CcxtTransport.connect(self._settings, None)
 
 
-def _redirect(client: ccxt.binance, base_url: str) -> None:
+def _redirect(client: binance, base_url: str) -> None:
     for section, url in client.urls["api"].items():
         if isinstance(url, str):
             path = re.sub(r"^https://[^/]+", "", url)
@@ -329,27 +364,36 @@ class _Raw(Protocol):
 
 def _whole_body(raw: _Raw, is_late: Callable[[], bool]) -> bytes:
     """Read a body to its end, as it comes; raises `OSError` when it takes too long or grows too large."""
-    body = b""
+    pieces, length = list[bytes](), 0
     while piece := raw.read1(_PIECE, decode_content=True):
-        body += piece
+        pieces.append(piece)
+        length += len(piece)
         if is_late():
             raise TimeoutError("the answer took too long")
-        if len(body) > _LONGEST_BODY:
+        if length > _LONGEST_BODY:
             raise OSError("the answer is too long")
-    return body
+    return b"".join(pieces)
 
 
-def _headers(client: ccxt.binance) -> dict[str, str]:
-    return {str(name).lower(): str(value) for name, value in (client.last_response_headers or {}).items()}
+def _server_time(answer: HttpAnswer) -> int:
+    told = public_object(answer).get("serverTime")
+    if type(told) is not int or told <= 0:
+        raise Transient(f"no server time in {answer.body[:80]!r}")
+    return told
 
 
-def _mapping(answer: object) -> Json:
-    if not isinstance(answer, Mapping):
-        raise ccxt.ExchangeNotAvailable(f"the answer is no object: {str(answer)[:80]!r}")
-    return answer
+def _listing(answer: HttpAnswer) -> Json:
+    """Take the rules of all symbols; without a list of symbols they are none."""
+    listing = public_object(answer)
+    if not isinstance(listing.get("symbols"), list):
+        raise Transient(f"the exchange rules hold no list of symbols: {answer.body[:80]!r}")
+    return listing
 
 
-def _rows(answer: object) -> list[Sequence[object]]:
-    if not isinstance(answer, list):
-        raise ccxt.ExchangeNotAvailable(f"the answer is no list: {str(answer)[:80]!r}")
-    return answer
+def _rows(answer: HttpAnswer) -> list[Sequence[object]]:
+    rows = list[Sequence[object]]()
+    for row in public_list(answer):
+        if not isinstance(row, list):
+            raise Transient(f"a bar must be a list, got {str(row)[:80]!r}")
+        rows.append(row)
+    return rows

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from bn_ml import account_answers
 from bn_ml.account_answers import AccountFlags, ApiPermissions, CommissionRates
@@ -30,6 +31,7 @@ from bn_ml.order_reports import (
     with_trades,
 )
 from bn_ml.order_requests import oco_params, order_params, replace_params
+from bn_ml.patience import Patience
 from bn_ml.ports import Clock
 from bn_ml.settings import ExchangeSettings
 from bn_ml.venue_names import symbol_named, venue_name
@@ -43,8 +45,11 @@ REPLACE = "/api/v3/order/cancelReplace"
 OPEN_ORDERS = "/api/v3/openOrders"
 TRADES = "/api/v3/myTrades"
 ACCOUNT = "/api/v3/account"
+COMMISSION = "/api/v3/account/commission"
+PERMISSIONS = "/sapi/v1/account/apiRestrictions"
 TRADES_PER_PAGE = 1000
 _DAY = timedelta(hours=24)
+Value = TypeVar("Value")
 
 
 class LiveExchange:
@@ -79,6 +84,11 @@ class LiveExchange:
         """The request weight these calls draw on."""
         return self._calls.weight
 
+    @property
+    def patience(self) -> Patience:
+        """How long these calls repeat a failed read."""
+        return self._calls.patience
+
     def create_order(self, intent: OrderIntent) -> OrderReport:
         """Place one order, stamped with the instant the intent was made; raises `Refused` or `OutcomeUnknown`."""
         value = placed(self._send(ORDER, order_params(intent), intent))
@@ -109,11 +119,11 @@ class LiveExchange:
         """Give the state and all trades of an order, None when the venue says it knows none; raises `Transient`."""
         params = {"symbol": venue_name(symbol), "origClientOrderId": client_id}
         try:
-            value = self._calls.read(ORDER, params, 4)
+            told = self._read(ORDER, params, 4, lambda value: told_of_order(value, symbol, client_id))
         except NotKnown:
             return None
         with _reading():
-            return self._complete(told_of_order(value, symbol, client_id))
+            return self._complete(told)
 
     def cancel_order(self, symbol: Symbol, client_id: str) -> OrderReport | None:
         """Cancel an order and the list it belongs to; None when the venue says no such order is open.
@@ -130,9 +140,7 @@ class LiveExchange:
     def balances(self) -> Mapping[str, Balance]:
         """Give all non-zero balances by asset; raises `Transient`."""
         self._calls.keep_time()
-        value = self._calls.read(ACCOUNT, {"omitZeroBalances": "true"}, 20)
-        with _reading():
-            return account_answers.balances(value)
+        return self._read(ACCOUNT, {"omitZeroBalances": "true"}, 20, account_answers.balances)
 
     def open_orders(self) -> Sequence[OrderReport]:
         """Give all open orders of the account without their trades, those of other programs included.
@@ -140,18 +148,7 @@ class LiveExchange:
         An order of another program that cannot be read is left out with a warning; raises `Transient` for one of ours.
         """
         self._calls.keep_time()
-        value = self._calls.read(OPEN_ORDERS, {}, 80)
-        reports = []
-        with _reading():
-            for fields in objects(value):
-                try:
-                    reports.append(open_order(fields, self._symbol(fields.text("symbol"))))
-                except ValueError as error:
-                    client_id = fields.record.get("clientOrderId")
-                    if not isinstance(client_id, str) or client_id.startswith(PREFIX):
-                        raise
-                    log.warning("an order of another program cannot be read error=%s", error)
-        return tuple(reports)
+        return self._read(OPEN_ORDERS, {}, 80, self._open_orders)
 
     def trades(self, symbol: Symbol, since: datetime) -> Sequence[Fill]:
         """Give all trades of a symbol from an instant on, oldest first, with empty client ids; raises `Transient`."""
@@ -174,26 +171,40 @@ class LiveExchange:
         """Measure the venue's time if that is due; tells whether the clock can be relied on."""
         return self._calls.keep_time()
 
+    def banned_until(self) -> datetime | None:
+        """Give the end of the venue's last ban, kept over restarts from here on; None when it never asked for one."""
+        return self._calls.banned_until()
+
     def account_flags(self) -> AccountFlags:
         """Give what the account may do; raises `Transient` or another `ExchangeError`."""
-        value = self._calls.read(ACCOUNT, {"omitZeroBalances": "true"}, 20)
-        with _reading():
-            return account_answers.account_flags(value)
+        return self._read(ACCOUNT, {"omitZeroBalances": "true"}, 20, account_answers.account_flags)
+
+    def account(self) -> tuple[AccountFlags, Mapping[str, Balance]]:
+        """Give what the account may do and its non-zero balances; raises `Transient` or another `ExchangeError`."""
+        return self._read(
+            ACCOUNT,
+            {"omitZeroBalances": "true"},
+            20,
+            lambda value: (account_answers.account_flags(value), account_answers.balances(value)),
+        )
 
     def api_permissions(self) -> ApiPermissions | None:
         """Give what the key may do, None where the venue does not offer the question (test network)."""
-        answer = self._calls.ask("/sapi/v1/account/apiRestrictions", {}, 1)
-        if answer.status == 404:
-            return None
-        value = read(answer)
-        with _reading():
-            return account_answers.api_permissions(value)
+        return self._calls.read_judged(PERMISSIONS, {}, 1, _permissions)
 
     def commission(self, symbol: Symbol) -> CommissionRates:
         """Give the commission rates of a symbol; raises `Transient` or another `ExchangeError`."""
-        value = self._calls.read("/api/v3/account/commission", {"symbol": venue_name(symbol)}, 20)
-        with _reading():
-            return account_answers.commission(value, symbol)
+        params = {"symbol": venue_name(symbol)}
+        return self._read(COMMISSION, params, 20, lambda value: account_answers.commission(value, symbol))
+
+    def _read(self, path: str, params: Mapping[str, str], weight: int, understand: Callable[[object], Value]) -> Value:
+        """Give what a signed read says; an answer that cannot be understood is asked for again."""
+
+        def judged(answer: HttpAnswer) -> Value:
+            with _reading():
+                return understand(read(answer))
+
+        return self._calls.read_judged(path, params, weight, judged)
 
     def _send(self, path: str, params: Mapping[str, str], intent: OrderIntent) -> HttpAnswer:
         """Send an order stamped with the instant its intent was made, within the window its purpose allows."""
@@ -235,13 +246,33 @@ class LiveExchange:
     def _page(self, symbol: Symbol, which: Mapping[str, str]) -> list[Fill]:
         order_id = which.get("orderId", "")
         params = {"symbol": venue_name(symbol), **which, "limit": str(TRADES_PER_PAGE)}
-        value = self._calls.read(TRADES, params, 5 if order_id else 20)
-        with _reading():
-            return list(trades(value, symbol, order_id=order_id))
+        return self._read(
+            TRADES, params, 5 if order_id else 20, lambda value: list(trades(value, symbol, order_id=order_id))
+        )
+
+    def _open_orders(self, value: object) -> Sequence[OrderReport]:
+        reports = []
+        for fields in objects(value):
+            try:
+                reports.append(open_order(fields, self._symbol(fields.text("symbol"))))
+            except ValueError as error:
+                client_id = fields.record.get("clientOrderId")
+                if not isinstance(client_id, str) or client_id.startswith(PREFIX):
+                    raise
+                log.warning("an order of another program cannot be read error=%s", error)
+        return tuple(reports)
 
     def _symbol(self, name: str) -> Symbol:
         known = self._symbols.get(name)
         return symbol_named(name) if known is None else known
+
+
+def _permissions(answer: HttpAnswer) -> ApiPermissions | None:
+    """Read what a key may do; None where the venue does not know the question."""
+    if answer.status == 404:
+        return None
+    with _reading():
+        return account_answers.api_permissions(read(answer))
 
 
 @contextmanager

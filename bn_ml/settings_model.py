@@ -191,7 +191,7 @@ class LstmSettings(Section):
     )
     sequence_length: int = key(64, "rows per sequence", between(8, 256), "bars")
     hidden_size: int = key(128, "width of the first layer", between(4, 2048), "units")
-    hidden_size_2: int = key(64, "width of the second layer", between(4, 2048), "units")
+    hidden_size_2: int = key(64, "width of the second layer, 0 for none", between(0, 2048), "units")
     epochs: int = key(30, "most passes over the data", between(1, 1000), "passes")
     batch_size: int = key(64, "rows per step", between(1, 8192), "rows")
     dropout: float = key(0.25, "share of units dropped while fitting", between(0, 0.9), FRACTION)
@@ -252,6 +252,13 @@ class RetrainingSettings(Section):
     max_cpu: int = key(1, "cores the training process may use", between(1, 64), "cores")
 
 
+class TrainingSettings(Section):
+    """Where many symbols are trained at once."""
+
+    backend: Literal["processes", "dask"] = key("processes", "processes of this machine, or a Dask cluster")
+    scheduler: str = key("", "address of the cluster's scheduler, such as tcp://10.0.0.5:8786")
+
+
 class AccelerationSettings(Section):
     """Graphics card and cores used for fitting."""
 
@@ -288,4 +295,5 @@ class ModelSettings(Section):
     ensemble: EnsembleSettings = EnsembleSettings()
     drift: DriftSettings = DriftSettings()
     retraining: RetrainingSettings = RetrainingSettings()
+    training: TrainingSettings = TrainingSettings()
     acceleration: AccelerationSettings = AccelerationSettings()

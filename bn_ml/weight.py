@@ -16,6 +16,12 @@ from bn_ml.ports import Clock
 VENUE_WEIGHT_PER_MINUTE = 6000
 ORDER_SHARE = 0.2
 """Part of this process's weight that only orders and account reads may use, where orders are sent."""
+SINGLE_ORDER = 5
+"""The most that a request about one order weighs: sending it, cancelling it, reading it and its trades."""
+SINGLE_ORDER_SHARE = 0.05
+"""Part of the weight that looks at the whole account leave to such requests: a cancel is never left half done."""
+EDGE = timedelta(seconds=2)
+"""How far the venue's minute may begin after ours: what is told of a request sent so early may count its last one."""
 LONGEST_BAN = timedelta(days=3)
 DEFAULT_BAN_S = 60.0
 _MINUTE = timedelta(minutes=1)
@@ -30,17 +36,19 @@ class WeightMeter:
         """Allow `share` of `limit` in each minute, of which the part `kept_back` is for `spend_on_orders` alone."""
         self.budget = int(share * limit)
         self._open_budget = int(self.budget * (1 - kept_back))
+        self._look_budget = int(self.budget * (1 - SINGLE_ORDER_SHARE))
         self._clock = clock
         self._lock = threading.Lock()
         self._minute = EPOCH
-        self._used = 0
+        self._own = self._others = 0
+        self._told_of = EPOCH
         self._banned_until: datetime | None = None
 
     @property
     def used(self) -> int:
         """Weight used in the running minute."""
         with self._lock:
-            return self._used if self._minute == minute_of(self._clock.now()) else 0
+            return self._own + self._others if self._minute == minute_of(self._clock.now()) else 0
 
     @property
     def banned_until(self) -> datetime | None:
@@ -57,12 +65,13 @@ class WeightMeter:
             self._sleep(until)
 
     def spend_on_orders(self, weight: int, *, patience: timedelta) -> None:
-        """Count weight of an order or account read, from the part kept back too.
+        """Count weight of an order or account read, from the part kept back too; the last of it is for single orders.
 
         Raises `Unreachable` while banned, and when waiting for weight would take longer than `patience`.
         """
         latest = self._clock.now() + patience
-        while (until := self._full_until(weight, self.budget)) is not None:
+        budget = self.budget if weight <= SINGLE_ORDER else self._look_budget
+        while (until := self._full_until(weight, budget)) is not None:
             if until > latest:
                 raise Unreachable(f"the request weight of this minute is used up until {iso(until)}")
             self._sleep(until)
@@ -70,14 +79,18 @@ class WeightMeter:
     def observe(self, header: str, sent_at: datetime) -> None:
         """Take the venue's own count, which includes other processes at the same address.
 
-        The count told for a request of an earlier minute says nothing of this one.
+        The count told for a request of an earlier minute, or of the first two seconds of this one, says nothing of it.
+        Should the clocks be farther apart, the count of the request sent last holds.
         """
         if header.isdigit():
             with self._lock:
                 now = self._clock.now()
                 self._turn(now)
-                if minute_of(sent_at) == minute_of(now):
-                    self._used = max(self._used, int(header))
+                if self._minute + EDGE <= sent_at <= now:
+                    others = max(int(header) - self._own, 0)
+                    is_newest = sent_at >= self._told_of
+                    self._others = others if is_newest else max(others, self._others)
+                    self._told_of = max(sent_at, self._told_of)
 
     def ban(self, until: datetime) -> None:
         """Send nothing before an instant; an earlier one never shortens a longer ban."""
@@ -91,8 +104,9 @@ class WeightMeter:
             if self._banned_until is not None and now < self._banned_until:
                 raise Unreachable(f"the exchange asked to stay away until {iso(self._banned_until)}")
             self._turn(now)
-            if self._used + weight <= budget or self._used == 0:
-                self._used += weight
+            used = self._own + self._others
+            if used + weight <= budget or used == 0:
+                self._own += weight
                 return None
             return minute_of(now) + _MINUTE
 
@@ -104,7 +118,8 @@ class WeightMeter:
     def _turn(self, now: datetime) -> None:
         minute = minute_of(now)
         if minute != self._minute:
-            self._minute, self._used = minute, 0
+            self._minute, self._told_of = minute, EPOCH
+            self._own = self._others = 0
 
 
 def minute_of(now: datetime) -> datetime:

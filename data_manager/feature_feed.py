@@ -1,15 +1,16 @@
 """What the scanner asks for a symbol: its newest feature row and the few numbers risk needs beside it.
 
 Two ways to the same row, bit for bit: `LiveFeatureFeed` computes it when asked, `BatchFeatureFeed` computes a week of a
-replay ahead and hands out single rows, never one that closes after `now`. Both raise `MarketDataError` with the reason
-codes `data_unavailable`, `data_stale`, `too_few_bars` and `data_gap`.
+replay ahead and hands out single rows, never one that closes after `now`. Earlier rows are kept only for who says how
+many bars of a symbol he looks at (`WindowBars`). Both raise `MarketDataError` with the reason codes `data_unavailable`,
+`data_stale`, `too_few_bars` and `data_gap`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from bn_ml.domain.market import Symbol, Timeframe, to_ms
 from bn_ml.errors import MarketDataError
-from data_manager.bars import Bars, FloatArray
+from data_manager.bars import Bars, BoolArray, FloatArray
 from data_manager.feature_columns import BASE_SPECS, BASE_TIMEFRAME
 from data_manager.feature_engineer import (
     WEEK_MS,
@@ -36,11 +37,18 @@ from data_manager.feed_checks import (
     newest_close,
     require_higher,
     require_usable,
+    stale_higher,
+    stale_rows,
 )
 from data_manager.market_context import CONTEXT_BARS, MarketContext
 from data_manager.multi_timeframe import HigherTimeframeCache
+from data_manager.windows import Windows, cut_windows
 
+WEEK_BARS = WEEK_MS // STEP_MS
 _MEASURES = tuple(spec for spec in BASE_SPECS if spec.name in ("atr_ratio", "volatility_96"))
+
+
+WindowBars = Callable[[Symbol, datetime], int]
 
 
 class BarProvider(Protocol):
@@ -83,8 +91,9 @@ class LiveFeatureFeed:
         basket: MarketBasket | None = None,
         limits: FeedLimits | None = None,
         preparer: Preparer | None = None,
+        windows: WindowBars | None = None,
     ) -> None:
-        """Wire the feed; without a basket the market columns are NaN.
+        """Wire the feed; without a basket the market columns are NaN, without `windows` rows come alone.
 
         With a preparer the bars of the basket and of every symbol seen are brought up to date once after each close.
         """
@@ -96,19 +105,21 @@ class LiveFeatureFeed:
         self._prepared_ms = 0
         self._cache = HigherTimeframeCache()
         self._rows: dict[Symbol, FeatureRow] = {}
-        self._context: tuple[int, MarketContext] | None = None
+        self._windows = windows or _rows_alone
+        self._trails: dict[Symbol, FeatureFrame] = {}
+        self._context: tuple[int, int, MarketContext] | None = None
         self.computed_rows = 0
 
     def row(self, symbol: Symbol, now: datetime) -> FeatureRow:
         """Give the row of the newest bar closed by `now`, computed once per bar."""
-        now_ms = to_ms(now)
+        now_ms, length = to_ms(now), self._windows(symbol, now)
         known = self._rows.get(symbol)
-        if known is not None and known.close_time_ms == newest_close(now_ms):
+        if known is not None and known.close_time_ms == newest_close(now_ms) and _reaches(known, length):
             return known
         self._prepare(newest_close(now_ms))
         base = self._base(symbol, now_ms)
-        if known is None or known.close_time_ms != int(base.close_time[-1]):
-            known = self._rows[symbol] = self._computed(base)
+        if known is None or known.close_time_ms != int(base.close_time[-1]) or not _reaches(known, length):
+            known = self._rows[symbol] = self._computed(base, length)
         return known
 
     def _prepare(self, close_ms: int) -> None:
@@ -129,37 +140,59 @@ class LiveFeatureFeed:
         require_usable(base, now_ms, self._limits)
         return base
 
-    def _computed(self, base: Bars) -> FeatureRow:
-        close_ms = int(base.close_time[-1])
-        context = self._market(close_ms)
-        frames = {BASE_TIMEFRAME: base}
+    def _computed(self, base: Bars, length: int) -> FeatureRow:
+        """Compute the newest row and, for a window of `length` rows, those of it that are not known yet."""
+        close_ms, trail = int(base.close_time[-1]), self._trails.get(base.symbol)
+        first_open = _first_unknown(base, trail, length)
+        context = self._market(close_ms, first_open + STEP_MS)
+        frames = {BASE_TIMEFRAME: self._reaching(base, first_open)}
         for timeframe in self._engineer.higher_timeframes:
-            start_ms = _higher_start(self._engineer, timeframe, close_ms)
+            start_ms = _higher_start(self._engineer, timeframe, first_open + STEP_MS)
             higher = self._provider.bars(base.symbol, timeframe, start_ms, close_ms).closed_by(close_ms)
             require_higher(higher, base)
             frames[timeframe] = higher
-        last_open = int(base.open_time[-1])
-        built = self._engineer.build(frames, context, since_ms=last_open, cache=self._cache)
-        self.computed_rows += 1
-        return _row(base, built.values[-1], _measures(built, base)[-1], built.columns)
+        built = self._engineer.build(frames, context, since_ms=first_open, cache=self._cache)
+        self.computed_rows += len(built)
+        newest = _rows_of(built, slice(-1, None))
+        row = _row(base, newest.values[-1], _measures(newest, frames[BASE_TIMEFRAME])[-1], built.columns)
+        if not length:
+            self._trails.pop(base.symbol, None)
+            return row
+        trail = self._trails[base.symbol] = _extended(trail, built, length)
+        ends = np.array([len(trail) - 1], dtype=np.int64)
+        window = cut_windows(trail.close_time, trail.values, ends, length=length, step_ms=STEP_MS)
+        return replace(row, window=window)
 
-    def _market(self, close_ms: int) -> MarketContext | None:
+    def _reaching(self, base: Bars, first_open: int) -> Bars:
+        """Give the bars from the start of the window of the bar opened at `first_open`."""
+        start_ms, end_ms = window_start(first_open), int(base.close_time[-1])
+        if start_ms >= self._base_start(end_ms):
+            return base
+        return usable_bars(self._provider.bars(base.symbol, BASE_TIMEFRAME, start_ms, end_ms).closed_by(end_ms))
+
+    def _market(self, close_ms: int, first_close_ms: int) -> MarketContext | None:
         if self._basket is None:
             return None
-        if self._context is None or self._context[0] != close_ms:
-            context = _context(self._provider, self._basket, close_ms - (CONTEXT_BARS + 1) * STEP_MS, close_ms)
-            self._context = (close_ms, context)
-        self._context[1].require(close_ms)
-        return self._context[1]
+        start_ms = first_close_ms - (CONTEXT_BARS + 1) * STEP_MS
+        if self._context is None or self._context[0] != close_ms or self._context[1] > start_ms:
+            self._context = (close_ms, start_ms, _context(self._provider, self._basket, start_ms, close_ms))
+        self._context[2].require(close_ms)
+        return self._context[2]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Block:
-    """One symbol's week: bars from the window's start on, features of the week's bars, (ATR, sigma) beside them."""
+    """One symbol's week: bars from the window's start on, features of the week's bars, (ATR, sigma) beside them.
+
+    `stale` marks, for each longer timeframe, the rows whose last closed longer bar is too old. `windows` holds the
+    windows that end with the week's rows, by their length, once they were asked for.
+    """
 
     base: Bars
     features: FeatureFrame
     measures: FloatArray
+    stale: tuple[tuple[Bars, BoolArray], ...]
+    windows: dict[int, Windows] = field(default_factory=dict)
 
 
 class BatchFeatureFeed:
@@ -177,13 +210,15 @@ class BatchFeatureFeed:
         basket: MarketBasket | None = None,
         limits: FeedLimits | None = None,
         blocks: int = 400,
+        windows: WindowBars | None = None,
     ) -> None:
-        """Wire the feed; without a basket the market columns are NaN."""
+        """Wire the feed; without a basket the market columns are NaN, without `windows` rows come alone."""
         self._engineer = engineer
         self._provider = provider
         self._basket = basket if engineer.uses_market else None
         self._limits = limits or FeedLimits()
         self._kept = blocks
+        self._windows = windows or _rows_alone
         self._blocks: OrderedDict[tuple[Symbol, int], _Block] = OrderedDict()
         self._contexts: OrderedDict[int, MarketContext] = OrderedDict()
         self.computed_rows = 0
@@ -201,7 +236,28 @@ class BatchFeatureFeed:
         block = self._block(symbol, week)
         features = block.features
         place = int(np.searchsorted(features.close_time, close_ms))
-        return _row(base, features.values, block.measures[place], features.columns, place=place)
+        for higher, rows in block.stale:
+            if rows[place]:
+                raise stale_higher(higher, symbol)
+        row = _row(base, features.values, block.measures[place], features.columns, place=place)
+        length = self._windows(symbol, now)
+        return replace(row, window=self._windows_of(symbol, week, length)) if length else row
+
+    def _windows_of(self, symbol: Symbol, monday: int, length: int) -> Windows:
+        """Give the windows that end with the rows of a week; they may begin in the week before."""
+        block = self._block(symbol, monday)
+        if length not in block.windows:
+            earlier = self._week_before(symbol, monday)
+            rows = block.features if earlier is None else _extended(earlier, block.features, length + WEEK_BARS - 1)
+            ends = np.arange(len(rows) - len(block.features), len(rows))
+            block.windows[length] = cut_windows(rows.close_time, rows.values, ends, length=length, step_ms=STEP_MS)
+        return block.windows[length]
+
+    def _week_before(self, symbol: Symbol, monday: int) -> FeatureFrame | None:
+        try:
+            return self._block(symbol, monday - WEEK_MS).features
+        except MarketDataError:
+            return None
 
     def _block(self, symbol: Symbol, monday: int) -> _Block:
         key = (symbol, monday)
@@ -221,7 +277,9 @@ class BatchFeatureFeed:
         context = None if self._basket is None else self._market(self._basket, monday)
         features = self._engineer.build(frames, context, since_ms=monday)
         self.computed_rows += len(features)
-        return _Block(base, features, _measures(features, base))
+        longer = [frames[timeframe] for timeframe in self._engineer.higher_timeframes]
+        stale = tuple((bars, rows) for bars in longer if (rows := stale_rows(bars, features.close_time)).any())
+        return _Block(base, features, _measures(features, base), stale)
 
     def _market(self, basket: MarketBasket, monday: int) -> MarketContext:
         if monday not in self._contexts:
@@ -230,6 +288,42 @@ class BatchFeatureFeed:
             while len(self._contexts) > 2:
                 self._contexts.popitem(last=False)
         return self._contexts[monday]
+
+
+def _rows_alone(symbol: Symbol, now: datetime) -> int:
+    del symbol, now
+    return 0
+
+
+def _reaches(row: FeatureRow, length: int) -> bool:
+    return not length or (row.window is not None and row.window.length == length)
+
+
+def _first_unknown(base: Bars, trail: FeatureFrame | None, length: int) -> int:
+    """Give the open time of the first bar among the last `length` steps whose row is not in the trail."""
+    opens = base.open_time[base.open_time > int(base.open_time[-1]) - max(1, length) * STEP_MS]
+    known = np.empty(0, dtype=np.int64) if trail is None else trail.close_time - STEP_MS
+    unknown = opens[:-1][~np.isin(opens[:-1], known)]
+    return int(unknown[0]) if len(unknown) else int(opens[-1])
+
+
+def _extended(trail: FeatureFrame | None, built: FeatureFrame, steps: int) -> FeatureFrame:
+    """Give the rows of the last `steps` steps: those of the trail, then those built."""
+    first = int(built.close_time[-1]) - (steps - 1) * STEP_MS
+    fresh = _rows_of(built, built.close_time >= first)
+    if trail is None:
+        return fresh
+    kept = _rows_of(trail, (trail.close_time >= first) & (trail.close_time < int(built.close_time[0])))
+    return FeatureFrame(
+        symbol=built.symbol,
+        close_time=np.concatenate([kept.close_time, fresh.close_time]),
+        values=np.concatenate([kept.values, fresh.values]),
+        columns=built.columns,
+    )
+
+
+def _rows_of(frame: FeatureFrame, rows: BoolArray | slice) -> FeatureFrame:
+    return FeatureFrame(frame.symbol, frame.close_time[rows], frame.values[rows], frame.columns)
 
 
 def _context(provider: BarProvider, basket: MarketBasket, start_ms: int, end_ms: int) -> MarketContext:

@@ -8,8 +8,9 @@ import numpy as np
 
 from bn_ml.domain.market import Symbol
 from bn_ml.errors import MarketDataError
-from data_manager.bars import Bars, FloatArray
+from data_manager.bars import Bars, BoolArray, FloatArray, IntArray
 from data_manager.feature_columns import BASE_TIMEFRAME
+from data_manager.windows import Windows
 
 STEP_MS = BASE_TIMEFRAME.ms
 CORRELATION_BARS = 192
@@ -33,6 +34,7 @@ class FeatureRow:
     `atr_frac` ATR(14) over the close; `volatility_frac` the deviation of one-bar log returns over 96 bars.
     `block` (n_rows, n_columns), where set, are the rows computed at one go, of which this is the one at `place`: rows
     after it lie in its future, so whoever judges them together must not use their answers before their time.
+    `window`, where asked for, are the windows that end with the rows of the block, or with this row alone.
     """
 
     symbol: Symbol
@@ -45,6 +47,7 @@ class FeatureRow:
     source: str
     block: FloatArray | None = None
     place: int = 0
+    window: Windows | None = None
 
     @property
     def log_returns(self) -> FloatArray:
@@ -91,3 +94,21 @@ def require_higher(higher: Bars, base: Bars) -> None:
     inside = base.between(ended - length, ended)
     if len(inside) and len(higher) and int(higher.close_time[-1]) < ended:
         raise MarketDataError(f"{base.symbol}: {higher.timeframe.value} bar closed but not delivered", "data_stale")
+    if stale_rows(higher, base.close_time[-1:]).any():
+        raise stale_higher(higher, base.symbol)
+
+
+def stale_rows(higher: Bars, close_time: IntArray) -> BoolArray:
+    """Mask base rows (n,) whose last closed longer bar ended two or more of its lengths before them."""
+    if not len(higher):
+        return np.zeros(len(close_time), dtype=np.bool_)
+    place = np.searchsorted(higher.close_time, close_time, side="right") - 1
+    age_ms = close_time - higher.close_time[np.maximum(place, 0)]
+    stale: BoolArray = (place >= 0) & (age_ms >= 2 * higher.timeframe.ms)
+    return stale
+
+
+def stale_higher(higher: Bars, symbol: Symbol) -> MarketDataError:
+    """Give the refusal of a row whose longer bar is too old."""
+    name = higher.timeframe.value
+    return MarketDataError(f"{symbol}: the last closed {name} bar is two or more times {name} old", "data_stale")

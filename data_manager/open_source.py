@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bn_ml.domain.market import Symbol
 from bn_ml.errors import BnMlError, ConfigError, MarketDataError
+from bn_ml.patience import Patience
 from bn_ml.ports import Clock
 from bn_ml.settings import Settings
 from bn_ml.weight import WeightMeter
@@ -52,15 +53,22 @@ def replay_source(settings: Settings, clock: Clock) -> DataSource:
     return source
 
 
-def live_source(settings: Settings, clock: Clock, weight: WeightMeter | None = None) -> DataSource:
-    """Open the exchange's public data; raises `MarketDataError` unless it answers now.
-
-    `weight` is the request weight shared with whatever else this process sends.
-    """
+def live_source(settings: Settings, clock: Clock) -> DataSource:
+    """Open the exchange's public data; raises `ExchangeError` unless it answers now."""
     # ccxt costs half a second and 60 MB: only those who use it load it.
     from data_manager.sources.binance import BinanceSource
 
-    return BinanceSource.connect(settings.exchange, clock, weight)
+    return BinanceSource.connect(settings.exchange, clock)
+
+
+def account_source(settings: Settings, clock: Clock, weight: WeightMeter, patience: Patience) -> DataSource:
+    """Give the public data of an exchange that has just told its time, which `clock` shows; nothing is sent yet.
+
+    `weight` is the request weight shared with whatever else this process sends, `patience` that of its start.
+    """
+    from data_manager.sources.binance import BinanceSource
+
+    return BinanceSource(settings.exchange, clock, weight=weight, patience=patience)
 
 
 def needed_symbols(settings: Settings) -> tuple[Symbol, ...]:

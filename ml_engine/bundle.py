@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from bn_ml.errors import ModelError
+from data_manager.windows import Windows
 from ml_engine.bundle_metadata import SCHEMA_VERSION, BundleMetadata
 from ml_engine.inference import CompactEnsemble
 from ml_engine.tree_arrays import FloatArray
@@ -31,6 +32,7 @@ CORE_FILES = (METADATA_FILE, ENSEMBLE_FILE, VECTORS_FILE, REFERENCE_FILE)
 VECTOR_TOLERANCE = 1e-6
 VECTOR_ROWS = 256
 LOAD_VECTOR_STEP = 32
+_WINDOW_ROWS, _WINDOW_ENDS = "window_rows", "window_ends"
 
 OUTLIER_MEDIAN = "outlier_median"
 OUTLIER_CENTRE = "outlier_centre"
@@ -40,13 +42,17 @@ OUTLIER_PRECISION = "outlier_precision"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TestVectors:
-    """Rows in, probabilities out: `rows` (n, k), `members` (n, 3) each before calibration, `final` (n, 3)."""
+    """Rows in, probabilities out: `rows` (n, k), `members` (n, 3) each before calibration, `final` (n, 3).
+
+    `windows` (n of them, over the sequence member's columns) go with the rows where there is such a member.
+    """
 
     __test__ = False
 
     rows: FloatArray
     members: Mapping[str, FloatArray]
     final: FloatArray
+    windows: Windows | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,11 +141,15 @@ def manifest_of(metadata: BundleMetadata, files: Mapping[str, bytes]) -> Manifes
 
 def core_files(bundle: ModelBundle) -> dict[str, bytes]:
     """Write the files the trading process reads."""
-    vectors = {f"member_{name}": part for name, part in bundle.vectors.members.items()}
+    stored = bundle.vectors
+    vectors = {"rows": stored.rows, "final": stored.final}
+    vectors |= {f"member_{name}": part for name, part in stored.members.items()}
+    if stored.windows is not None:
+        vectors |= {_WINDOW_ROWS: stored.windows.values, _WINDOW_ENDS: stored.windows.ends.astype(np.float64)}
     return {
         METADATA_FILE: bundle.metadata.to_bytes(),
         ENSEMBLE_FILE: bundle.ensemble.to_bytes(),
-        VECTORS_FILE: _write_arrays({"rows": bundle.vectors.rows, "final": bundle.vectors.final, **vectors}),
+        VECTORS_FILE: _write_arrays(vectors),
         REFERENCE_FILE: _write_arrays(bundle.reference),
     }
 
@@ -152,7 +162,7 @@ def read_core(files: Mapping[str, bytes]) -> ModelBundle:
         arrays = _read_arrays(files[VECTORS_FILE])
         reference = _read_arrays(files[REFERENCE_FILE])
         members = {name: arrays[f"member_{name}"] for name in ensemble.names}
-        vectors = TestVectors(arrays["rows"], members, arrays["final"])
+        vectors = TestVectors(arrays["rows"], members, arrays["final"], _windows(arrays, ensemble))
     except (ValidationError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile) as error:
         raise _refused(f"cannot be read: {str(error).splitlines()[0]}") from error
     bundle = ModelBundle(metadata, ensemble, vectors, reference)
@@ -175,6 +185,11 @@ def check_consistency(bundle: ModelBundle) -> None:
         raise _refused(f"members with a vote are missing: {', '.join(absent)}")
     if bundle.vectors.rows.shape[1:] != (ensemble.n_features,) or not len(bundle.vectors.rows):
         raise _refused("the test vectors have another shape than the ensemble")
+    length = 0 if ensemble.sequence is None else ensemble.sequence.length
+    if length != metadata.sequence.sequence_length:
+        raise _refused(f"windows of {length} rows in the ensemble, {metadata.sequence.sequence_length} in the metadata")
+    if length and bundle.vectors.windows is None:
+        raise _refused("the test vectors lack the windows of the sequence member")
 
 
 def check_vectors(bundle: ModelBundle, *, step: int = 1) -> None:
@@ -184,12 +199,23 @@ def check_vectors(bundle: ModelBundle, *, step: int = 1) -> None:
     again checks a part of them.
     """
     stored = bundle.vectors
-    raw = bundle.ensemble.member_probabilities(stored.rows[::step])
+    windows = None if stored.windows is None else stored.windows.part(slice(None, None, step))
+    raw = bundle.ensemble.member_probabilities(stored.rows[::step], windows)
     final = bundle.ensemble.combine(raw)
     gaps = [np.abs(final - stored.final[::step]), *(np.abs(raw[name] - stored.members[name][::step]) for name in raw)]
     worst = float(max(gap.max() for gap in gaps))
     if not worst <= VECTOR_TOLERANCE:
         raise _refused(f"the test vectors are not reproduced: off by {worst:.3g}")
+
+
+def _windows(arrays: Mapping[str, FloatArray], ensemble: CompactEnsemble) -> Windows | None:
+    if ensemble.sequence is None:
+        return None
+    ends = arrays[_WINDOW_ENDS].astype(np.int64)
+    rows, length = arrays[_WINDOW_ROWS], ensemble.sequence.length
+    if len(ends) != len(arrays["rows"]) or ends.min() < length - 1 or ends.max() >= len(rows):
+        raise ValueError(f"each of {len(arrays['rows'])} test vectors needs a window of {length} rows")
+    return Windows(rows, ends, length)
 
 
 def _write_arrays(arrays: Mapping[str, FloatArray]) -> bytes:

@@ -150,19 +150,17 @@ def read_verified(path: Path, trusted: Iterable[str], *, keep_all: bool = False)
 
 
 def stage(paths: BundlePaths, symbol: Symbol, files: Mapping[str, bytes]) -> Path:
-    """Write a complete directory into `.incoming/`, flushed to disk."""
+    """Write a complete directory into `.incoming/`, flushed to disk; what cannot be written whole leaves nothing."""
     target = paths.incoming(symbol)
     part = target.with_name(f"{symbol.key}.part")
     for leftover in (part, target):
         if leftover.exists():
             shutil.rmtree(leftover)
-    part.mkdir(parents=True)
-    for name, data in files.items():
-        with (part / name).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    sync_directory(part)
+    try:
+        _write_all(part, files)
+    except OSError:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     part.rename(target)
     sync_directory(target.parent)
     return target
@@ -199,6 +197,16 @@ def sync_directory(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _write_all(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.mkdir(parents=True)
+    for name, data in files.items():
+        with (folder / name).open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    sync_directory(folder)
 
 
 def _read_open(handle: int, trusted: tuple[str, ...], *, keep_all: bool) -> VerifiedFiles:

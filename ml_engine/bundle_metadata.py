@@ -58,17 +58,27 @@ class EnsembleWeights(Part):
     rf: float = 0.0
     xgb: float = 0.0
     lgb: float = 0.0
+    logistic: float = 0.0
     lstm: float = 0.0
 
 
 class CalibrationPart(Part):
-    """The map's name, its rows, the members' temperatures and the map `softmax(W log p + b)` itself."""
+    """The method's name, its rows, the members' temperatures and the final map itself, by `kind`.
+
+    linear: `softmax(W log p + b)` with `matrix` W and `bias` b; sigmoid: per class `slopes` and `intercepts`;
+    piecewise: per class `knots` and `levels`. `none` is the linear map that changes nothing.
+    """
 
     method: str
     rows: int
     temperatures: Mapping[str, float] = Field(default_factory=dict)
+    kind: str = "linear"
     matrix: tuple[tuple[float, float, float], ...] = ()
     bias: tuple[float, ...] = ()
+    slopes: tuple[float, ...] = ()
+    intercepts: tuple[float, ...] = ()
+    knots: tuple[tuple[float, ...], ...] = ()
+    levels: tuple[tuple[float, ...], ...] = ()
     reason: str = ""
 
 
@@ -98,12 +108,16 @@ class EstimatePart(Part):
 
 
 class SkillPart(Part):
-    """Both halves of the skill gate: skill over the class shares (report block) and slope of return on score."""
+    """Both halves of the skill gate: skill over the class shares (report block) and slope of return on score.
+
+    `slope_p_value` is the one-sided p-value of the slope test, by which bundles in service are judged together.
+    """
 
     report: EstimatePart
     slope: EstimatePart
     passed: bool
     members: Mapping[str, EstimatePart] = Field(default_factory=dict)
+    slope_p_value: float | None = Field(default=None, ge=0.0, le=1.0)
 
 
 class ExpectedValuePart(Part):
@@ -159,11 +173,61 @@ class WidthPart(Part):
 
 
 class SequencePart(Part):
-    """The sequence member, if any."""
+    """The sequence member, if any: rows of a window, `torch-lstm` or `mlp`, its columns; else why it is missing."""
 
     enabled: bool = False
     sequence_length: int = 0
     backend: str = ""
+    columns: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class LogisticPart(Part):
+    """The logistic anchor: `softmax(coefficients . x + intercept)`, classes by name.
+
+    `inputs` are column names, then `<column> is unknown` for each column some fitted row did not know (1 or 0). An
+    unknown value is `median`; x is `(value - centre) / scale` within +-5.
+    """
+
+    inputs: tuple[str, ...]
+    median: tuple[float, ...]
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    coefficients: Mapping[str, tuple[float, ...]]
+    intercept: Mapping[str, float]
+
+
+class ChallengePart(Part):
+    """How a bundle stood against the one it replaced, on rows after that one's `label_end`.
+
+    `compared` says whether there was enough to compare. Losses are mean log-losses of the same rows, `prior_loss` that
+    of the class shares; `difference` is (challenger - champion) / prior with its 10 % and 90 % quantiles over day-block
+    resamples. `recorded_rows` are the rows whose champion probabilities were recorded when they were said, the others
+    were asked of the champion's bundle again; `recorded_gap` is the largest difference between the two.
+    """
+
+    champion_version: int = 0
+    replaces: bool = True
+    compared: bool = False
+    reason: str = ""
+    rows: int = 0
+    recorded_rows: int = 0
+    recorded_gap: float | None = None
+    champion_loss: float | None = None
+    challenger_loss: float | None = None
+    prior_loss: float | None = None
+    difference: float | None = None
+    difference_lower: float | None = None
+    difference_upper: float | None = None
+
+
+class PinPart(Part):
+    """A version put back: whose content it is, which version it pushed aside, when and why."""
+
+    content_of: int
+    instead_of: int
+    at: Instant
+    reason: str = ""
 
 
 class BundleMetadata(Part):
@@ -205,8 +269,13 @@ class BundleMetadata(Part):
     hpo: Json = Field(default_factory=dict)
     drift_reference: Json = Field(default_factory=dict)
     market_basket: tuple[str, ...] = ()
+    pooled: Json = Field(default_factory=dict)
     sequence: SequencePart = SequencePart()
+    logistic: LogisticPart | None = None
     seeds: Json = Field(default_factory=dict)
+    challenge: ChallengePart | None = None
+    pinned: PinPart | None = None
+    recipe: str = ""
     refit: str = ""
     device: str = "cpu"
     config_hash: str = ""

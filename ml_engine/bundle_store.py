@@ -37,6 +37,7 @@ from ml_engine.bundle_files import (
     stage,
     swap_in,
 )
+from ml_engine.bundle_metadata import PinPart
 from ml_engine.bundle_signing import ensure_key, key_file, local_public_key, sign
 
 
@@ -181,17 +182,39 @@ class BundleStore:
             self._publish(symbol, bundle.version, files.content)
         return bundle
 
-    def rollback(self, symbol: Symbol, now: datetime) -> ModelBundle:
-        """Publish the newest earlier version's content again under a new version, valid from `now`."""
-        earlier = self._paths.earlier(symbol)
-        if not earlier:
-            raise ModelError(f"{symbol}: no earlier version to return to", reason="no_bundle")
-        files = read_verified(earlier[max(earlier)], self._trust(), keep_all=True)
+    def rollback(
+        self, symbol: Symbol, now: datetime, *, version: int | None = None, reason: str = "rolled back"
+    ) -> ModelBundle:
+        """Publish an earlier version's content again under a new version, valid from `now` and pinned.
+
+        Without `version` the newest earlier one that verifies is taken. A pinned bundle gives way only to a challenger
+        that was compared with it. Raises `ModelError` when there is no such version or it does not verify.
+        """
+        path = self._return_point(symbol, version)
+        files = read_verified(path, self._trust(), keep_all=True)
         bundle = self._checked(symbol, files)
-        metadata = bundle.metadata.model_copy(update={"valid_from": now})
+        pin = PinPart(content_of=bundle.version, instead_of=self._newest_known(symbol), at=now, reason=reason)
+        metadata = bundle.metadata.model_copy(update={"valid_from": now, "pinned": pin})
         own = {*CORE_FILES, MANIFEST_FILE, SIGNATURE_FILE}
         extra = {name: data for name, data in files.content.items() if name not in own}
         return self.save(replace(bundle, metadata=metadata), extra)
+
+    def _return_point(self, symbol: Symbol, version: int | None) -> Path:
+        """Give the directory of an earlier version: the one named, else the newest that verifies."""
+        earlier = self._paths.earlier(symbol)
+        if version is not None:
+            if version not in earlier:
+                raise ModelError(f"{symbol}: version {version} is not kept, there are {sorted(earlier)}", "no_bundle")
+            return earlier[version]
+        refusal = ""
+        for number in sorted(earlier, reverse=True):
+            try:
+                self._read(symbol, earlier[number])
+            except ModelError as error:
+                refusal = refusal or f" that may serve; version {number}: {error}"
+            else:
+                return earlier[number]
+        raise ModelError(f"{symbol}: no earlier version to return to{refusal}", reason="no_bundle")
 
     def _first_read(self, symbol: Symbol, fact: VersionFact) -> ModelBundle:
         files, keys = contents(fact.path), self._trust()

@@ -9,7 +9,9 @@ import numpy as np
 from bn_ml.domain.market import Symbol
 from bn_ml.errors import ModelError
 from data_manager.bars import Bars, BoolArray, FloatArray, IntArray
+from data_manager.feature_columns import BASE_TIMEFRAME
 from data_manager.feature_engineer import FeatureFrame
+from data_manager.windows import Windows, cut_windows
 from ml_engine.labeling import Labels
 from ml_engine.validation import effective_rows
 
@@ -25,7 +27,8 @@ class Dataset:
 
     `values` (n, k) holds every column before selection, named by `columns`; `labels` SELL 0, HOLD 1, BUY 2; `t0` the
     instant a row is known, `t1` the last instant any of its outcomes depends on (ms); `trade_gross` the trade's return
-    before costs, `t1_trade` its end; `width` the barrier distance.
+    before costs, `t1_trade` its end; `width` the barrier distance. `windows`, where a member looks at them, end with
+    the n rows, over the same columns; a window some required column of which is not known throughout is unknown.
     """
 
     symbol: Symbol
@@ -38,14 +41,18 @@ class Dataset:
     t1_trade: IntArray
     trade_gross: FloatArray
     uniqueness: FloatArray
+    windows: Windows | None = None
 
     def __len__(self) -> int:
         """Count the rows."""
         return len(self.t0)
 
 
-def join(frame: FeatureFrame, labels: Labels, symbol: Symbol, required: BoolArray) -> Dataset:
-    """Give the rows that have features and both outcomes; `required` (k,) marks columns that may not be unknown."""
+def join(frame: FeatureFrame, labels: Labels, symbol: Symbol, required: BoolArray, *, window_bars: int = 0) -> Dataset:
+    """Give the rows that have features and both outcomes; `required` (k,) marks columns that may not be unknown.
+
+    With `window_bars` the rows' windows of that many rows come along.
+    """
     times = labels.t0[labels.present]
     common, place, row = np.intersect1d(frame.close_time, times, assume_unique=True, return_indices=True)
     values = frame.values[place]
@@ -62,7 +69,13 @@ def join(frame: FeatureFrame, labels: Labels, symbol: Symbol, required: BoolArra
         t1_trade=labels.t1_trade[kept],
         trade_gross=labels.trade_gross[kept],
         uniqueness=labels.uniqueness[kept],
+        windows=_windows(frame, place[known], required, window_bars) if window_bars else None,
     )
+
+
+def _windows(frame: FeatureFrame, ends: IntArray, required: BoolArray, length: int) -> Windows:
+    cut = cut_windows(frame.close_time, frame.values, ends, length=length, step_ms=BASE_TIMEFRAME.ms)
+    return cut.complete(required)
 
 
 def last_continuous(bars: Bars) -> Bars:

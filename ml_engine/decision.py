@@ -46,14 +46,18 @@ def probability_gates(probabilities: Probabilities, direction: Action, limits: T
     )
 
 
-def skill_verdict(metadata: BundleMetadata, *, binding: bool) -> GateVerdict:
+def skill_verdict(metadata: BundleMetadata, *, binding: bool, largest_p_value: float = float("inf")) -> GateVerdict:
     """Judge whether the bundle has proven skill: the smaller of the two lower bounds against 0.
 
-    Without recorded bounds the value is 1 or 0 for the recorded verdict and the limit 1. A gate that does not bind
-    passes with its true value.
+    A bundle whose own verdict holds must also be accepted beside the others in service: then the value is its slope
+    test's p-value and the limit `largest_p_value`. Without recorded bounds the value is 1 or 0 for the recorded verdict
+    and the limit 1. A gate that does not bind passes with its true value.
     """
     skill = metadata.skill
     proven = metadata.tradable.verdict and (skill is None or skill.passed)
+    p_value = None if skill is None else skill.slope_p_value
+    if proven and p_value is not None and p_value > largest_p_value:
+        return GateVerdict("no_skill", p_value, largest_p_value, not binding)
     if skill is None or skill.report.lower is None or skill.slope.lower is None:
         return GateVerdict("no_skill", float(proven), 1.0, proven or not binding)
     return GateVerdict("no_skill", min(skill.report.lower, skill.slope.lower), 0.0, proven or not binding)

@@ -36,6 +36,14 @@ class ExpectedValueLine:
         return float(np.quantile(lines, quantile))
 
 
+@dataclass(frozen=True, slots=True)
+class SlopeTest:
+    """The slope of trade return on score, and the one-sided p-value: how often chance alone gives such a t or more."""
+
+    slope: Estimate
+    p_value: float
+
+
 def scores(probabilities: FloatArray, width: FloatArray) -> FloatArray:
     """Give (p_buy - p_sell) * width of each row; `probabilities` (n, 3)."""
     values: FloatArray = (probabilities[:, 2] - probabilities[:, 0]) * width
@@ -43,7 +51,12 @@ def scores(probabilities: FloatArray, width: FloatArray) -> FloatArray:
 
 
 def return_slope(score: FloatArray, trade_gross: FloatArray, day: IntArray) -> Estimate:
-    """Give the least-squares slope of trade return on score with its two-sided 95 % interval.
+    """Give the least-squares slope of trade return on score with its two-sided 95 % interval."""
+    return slope_test(score, trade_gross, day).slope
+
+
+def slope_test(score: FloatArray, trade_gross: FloatArray, day: IntArray) -> SlopeTest:
+    """Test the least-squares slope of trade return on score; arrays (n,), `day` counts days.
 
     The variance is the largest of three: days, and pairs of days, left out in turn, so that one wild day cannot prove a
     slope; and clusters of days with the covariance of neighbours, because a trade may outlast its day. t quantile with
@@ -54,7 +67,7 @@ def return_slope(score: FloatArray, trade_gross: FloatArray, day: IntArray) -> E
     pairs = (day - day.min()) // 2
     count = len(np.unique(pairs))
     if power <= 1e-18 * max(len(score), 1) or count < 3:
-        return Estimate(0.0, float("-inf"), float("inf"))
+        return SlopeTest(Estimate(0.0, float("-inf"), float("inf")), 1.0)
     slope = float(centred @ trade_gross) / power
     residual = trade_gross - trade_gross.mean() - slope * centred
     variances = (
@@ -62,8 +75,10 @@ def return_slope(score: FloatArray, trade_gross: FloatArray, day: IntArray) -> E
         _left_out_variance(score, trade_gross, day),
         _left_out_variance(score, trade_gross, pairs),
     )
-    reach = float(stats.t.ppf(0.975, count - 1)) * math.sqrt(max(variances))
-    return Estimate(slope, slope - reach, slope + reach)
+    error = math.sqrt(max(variances))
+    reach = float(stats.t.ppf(0.975, count - 1)) * error
+    ratio = slope / error if error > 0.0 else math.copysign(math.inf, slope)
+    return SlopeTest(Estimate(slope, slope - reach, slope + reach), float(stats.t.sf(ratio, count - 1)))
 
 
 def expected_value_line(

@@ -108,10 +108,9 @@ class DynamicLabeler:
         horizon = self._labeling.horizon_bars
         label = np.full(len(bars), ABSENT, dtype=np.int64)
         touch = np.arange(len(bars), dtype=np.int64)
-        if self._labeling.method == "threshold":
-            label[rows], touch[rows] = _threshold_classes(bars, rows, width[rows], horizon)
-        else:
-            label[rows], touch[rows] = _first_touches(bars, rows, width[rows], horizon)
+        label[rows], touch[rows] = window_classes(
+            bars, rows, width[rows], horizon=horizon, method=self._labeling.method
+        )
         return label, touch
 
     def _trades(self, bars: Bars, usable: BoolArray) -> tuple[FloatArray, IntArray]:
@@ -131,6 +130,18 @@ class DynamicLabeler:
         gross[rows] = [outcome.gross_return_frac for outcome in outcomes]
         end[rows] = [outcome.exit_index for outcome in outcomes]
         return gross, end
+
+
+def window_classes(
+    bars: Bars, rows: IntArray, width: FloatArray, *, horizon: int, method: str
+) -> tuple[IntArray, IntArray]:
+    """Give class and last bar position of the given rows, shape (n,) each; `width` (n,).
+
+    Each row needs `horizon` bars after it.
+    """
+    if method == "threshold":
+        return _threshold_classes(bars, rows, width, horizon)
+    return _first_touches(bars, rows, width, horizon)
 
 
 def round_trip_cost(risk: RiskSettings) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_manager.bars import FloatArray, IntArray
-from ml_engine.overfitting import sharpe_probability
+from ml_engine.overfitting import UNTUNED, Luck, sharpe_probability
 
 CLASS_NAMES = ("SELL", "HOLD", "BUY")
 _FLOOR = 1e-15
@@ -48,6 +48,7 @@ class MoneyFigures:
     random_entry_net: float
     random_entry_p: float
     dsr: float
+    win_rate: float = 0.0
 
 
 def log_loss(probabilities: FloatArray, labels: IntArray) -> float:
@@ -139,15 +140,33 @@ def direction_auc(score: FloatArray, labels: IntArray) -> float:
     return float((ranks[: len(up)].sum() - len(up) * (len(up) + 1) / 2.0) / (len(up) * len(down)))
 
 
+def without_overlap(enter: IntArray, t0: IntArray, t1: IntArray) -> IntArray:
+    """Give the entries left when one is only made after the trade before it has ended; `enter` in time order."""
+    taken: list[int] = []
+    free_at = -1
+    for row in enter:
+        if t0[row] >= free_at:
+            taken.append(int(row))
+            free_at = int(t1[row])
+    return np.array(taken, dtype=np.int64)
+
+
 def money(
-    enter: IntArray, trade_gross: FloatArray, span: tuple[IntArray, IntArray], *, round_trip: float, seed: int
+    enter: IntArray,
+    trade_gross: FloatArray,
+    span: tuple[IntArray, IntArray],
+    *,
+    round_trip: float,
+    seed: int,
+    luck: Luck = UNTUNED,
 ) -> MoneyFigures:
     """Give net figures of entering at rows `enter`, one trade at a time, against random entries at the same rate.
 
-    `span` = (t0, t1_trade) of all rows in ms; a row whose trade would overlap the one before is skipped.
+    `span` = (t0, t1_trade) of all rows in ms; a row whose trade would overlap the one before is skipped. `luck` says
+    how many trials the forecast was chosen from.
     """
     t0, t1 = span
-    taken = _without_overlap(enter, t0, t1)
+    taken = without_overlap(enter, t0, t1)
     net = trade_gross[taken] - round_trip
     random_mean, random_p = _random_entries(len(taken), trade_gross - round_trip, net, seed=seed)
     years = max((int(t0[-1]) - int(t0[0])) / 31_557_600_000, 1e-9)
@@ -163,7 +182,8 @@ def money(
         turnover=2.0 * len(taken) / (years * 365.25),
         random_entry_net=random_mean,
         random_entry_p=random_p,
-        dsr=sharpe_probability(net),
+        dsr=sharpe_probability(net, luck),
+        win_rate=_mean((net > 0.0).astype(np.float64)),
     )
 
 
@@ -185,16 +205,6 @@ def _day_sums(values: FloatArray, day: IntArray) -> FloatArray:
     _, index = np.unique(day, return_inverse=True)
     sums: FloatArray = np.bincount(index, weights=values).astype(np.float64)
     return sums
-
-
-def _without_overlap(enter: IntArray, t0: IntArray, t1: IntArray) -> IntArray:
-    taken: list[int] = []
-    free_at = -1
-    for row in enter:
-        if t0[row] >= free_at:
-            taken.append(int(row))
-            free_at = int(t1[row])
-    return np.array(taken, dtype=np.int64)
 
 
 def _random_entries(

@@ -1,4 +1,5 @@
-"""The tree members: random forest, XGBoost and LightGBM with small, strongly regularised parameters.
+"""The members: random forest, XGBoost and LightGBM with small, strongly regularised parameters, a logistic anchor, and
+where it is enabled a network that looks at windows of rows.
 
 Every fit uses one thread and a fixed seed, so the same rows give the same trees. Rows enter with uniqueness weights
 scaled to mean 1; classes carry no weight.
@@ -17,12 +18,17 @@ from sklearn.ensemble import RandomForestClassifier
 
 from bn_ml.settings import ModelSettings
 from data_manager.bars import FloatArray, IntArray
+from data_manager.windows import Windows
+from ml_engine.inference import LOGISTIC, SEQUENCE
+from ml_engine.linear_fitting import fit_anchor
+from ml_engine.sequence_model import FittedSequence, Lesson, best_epochs, fit_sequence, sequence_parameters
 
-MEMBER_NAMES = ("rf", "xgb", "lgb")
 BINS = 63
 FIXED_ROUNDS = 100
 EARLY_STOP_ROWS = 3_000
 FOREST_SAMPLE_ROWS = 6_000
+ANCHOR_C = 0.003
+ANCHOR_ITERATIONS = 1_000
 
 Parameters = dict[str, int | float | str]
 
@@ -46,7 +52,10 @@ class Member(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the members are grown; `quick` is a smaller set for a first start, `tuned` wins over configured values."""
+    """How the members are grown; `quick` is a smaller set for a first start, `tuned` wins over configured values.
+
+    Without `sequence` no member looks at windows, whatever is configured.
+    """
 
     name: str
     forest_trees: int
@@ -56,12 +65,13 @@ class Recipe:
     early_stopping: bool
     row_step: int
     tuned: Mapping[str, Parameters] = field(default_factory=dict)
+    sequence: bool = True
 
 
 def recipe(settings: ModelSettings, *, quick: bool) -> Recipe:
     """Give the full recipe of the settings, or the quick one: fewer trees, fixed rounds, every fourth row."""
     if quick:
-        return Recipe("quick", 60, 6, 60, 0.1, early_stopping=False, row_step=4)
+        return Recipe("quick", 60, 6, 60, 0.1, early_stopping=False, row_step=4, sequence=False)
     rounds = max(settings.xgb.n_estimators, settings.lgb.n_estimators)
     return Recipe(
         "full", settings.rf.n_estimators, settings.rf.max_depth, rounds, None, early_stopping=True, row_step=1
@@ -70,11 +80,12 @@ def recipe(settings: ModelSettings, *, quick: bool) -> Recipe:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Rows to fit on: `values` (n, k), `labels` (n,), `weights` (n,) of mean 1."""
+    """Rows to fit on: `values` (n, k), `labels` (n,), `weights` (n,) of mean 1; `windows` ending with them, if any."""
 
     values: FloatArray
     labels: IntArray
     weights: FloatArray
+    windows: Windows | None = None
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -88,13 +99,18 @@ class MemberParameters:
     values: Mapping[str, Parameters] = field(default_factory=dict)
 
     def with_rounds(self, name: str, rounds: int) -> MemberParameters:
-        """Give the same parameters with other boosting rounds for one member."""
-        return MemberParameters({**self.values, name: {**self.values[name], "n_estimators": rounds}})
+        """Give the same parameters with other boosting rounds, or passes over the windows, for one member."""
+        key = "epochs" if name == SEQUENCE else "n_estimators"
+        return MemberParameters({**self.values, name: {**self.values[name], key: rounds}})
+
+    def without(self, name: str) -> MemberParameters:
+        """Give the parameters of the other members."""
+        return MemberParameters({other: values for other, values in self.values.items() if other != name})
 
 
-def make_rows(values: FloatArray, labels: IntArray, uniqueness: FloatArray) -> Rows:
+def make_rows(values: FloatArray, labels: IntArray, uniqueness: FloatArray, windows: Windows | None = None) -> Rows:
     """Scale uniqueness to weights of mean 1."""
-    return Rows(values, labels, uniqueness / uniqueness.mean())
+    return Rows(values, labels, uniqueness / uniqueness.mean(), windows)
 
 
 def parameters(settings: ModelSettings, plan: Recipe, *, rows: int) -> MemberParameters:
@@ -134,11 +150,21 @@ def parameters(settings: ModelSettings, plan: Recipe, *, rows: int) -> MemberPar
             "min_child_samples": max(settings.lgb.min_child_samples, rows // 200),
             "random_state": seed,
         }
+    values[LOGISTIC] = {"C": ANCHOR_C, "max_iter": ANCHOR_ITERATIONS, "random_state": seed}
+    if settings.lstm.enabled and plan.sequence:
+        values[SEQUENCE] = sequence_parameters(settings.lstm, seed)
     return MemberParameters({name: {**own, **plan.tuned.get(name, {})} for name, own in values.items()})
 
 
 def fit_member(name: str, chosen: MemberParameters, rows: Rows) -> Member:
-    """Fit one member on all given rows."""
+    """Fit one member on all given rows; the sequence member on those whose window is known."""
+    values = chosen.values[name]
+    if name == LOGISTIC:
+        return fit_anchor(
+            rows.values, rows.labels, rows.weights, c=float(values["C"]), max_iter=int(values["max_iter"])
+        )
+    if name == SEQUENCE:
+        return fit_sequence(values, _lesson(rows))
     model = _make(name, chosen.values[name])
     model.fit(rows.values, rows.labels, sample_weight=rows.weights)
     fitted: Member = model
@@ -146,7 +172,12 @@ def fit_member(name: str, chosen: MemberParameters, rows: Rows) -> Member:
 
 
 def best_rounds(name: str, chosen: MemberParameters, fit: Rows, tail: Rows, *, patience: int) -> int:
-    """Give the boosting rounds with the least log-loss on the tail, which is later than and purged from `fit`."""
+    """Give the boosting rounds with the least log-loss on the tail, which is later than and purged from `fit`.
+
+    For the sequence member these are passes over its windows.
+    """
+    if name == SEQUENCE:
+        return best_epochs(chosen.values[name], _lesson(fit), _lesson(tail))
     if name == "xgb":
         model = _make(name, {**chosen.values[name], "early_stopping_rounds": patience})
         model.fit(
@@ -165,9 +196,21 @@ def best_rounds(name: str, chosen: MemberParameters, fit: Rows, tail: Rows, *, p
     return max(1, int(model.best_iteration))
 
 
-def probabilities(model: Member, values: FloatArray) -> FloatArray:
-    """Give a member's raw probabilities (n, 3) in float64."""
+def probabilities(model: Member, values: FloatArray, windows: Windows | None = None) -> FloatArray:
+    """Give a member's raw probabilities (n, 3) in float64, for a sequence member from the rows' windows."""
+    if isinstance(model, FittedSequence):
+        if windows is None:
+            raise ValueError("the sequence member needs the rows' windows")
+        return model.probabilities(windows)
     return np.asarray(model.predict_proba(values), dtype=np.float64)
+
+
+def _lesson(rows: Rows) -> Lesson:
+    if rows.windows is None:
+        raise ValueError("the sequence member needs the rows' windows")
+    # Rows made up to balance the classes stand after the real ones and have no past.
+    real = len(rows.windows)
+    return Lesson(rows.windows, rows.labels[:real], rows.weights[:real])
 
 
 def _make(name: str, values: Parameters) -> RandomForestClassifier | xgboost.XGBClassifier | lightgbm.LGBMClassifier:

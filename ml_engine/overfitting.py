@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import combinations
 from statistics import NormalDist
 
 import numpy as np
 
-from data_manager.bars import BoolArray, FloatArray
+from data_manager.bars import FloatArray
 
 _EULER = 0.5772156649015329
 _NORMAL = NormalDist()
+
+
+@dataclass(frozen=True, slots=True)
+class Luck:
+    """How many trials something was chosen from, and the variance of their Sharpe ratios per period.
+
+    Without a variance it is what chance alone gives over as many periods.
+    """
+
+    trials: int = 1
+    variance: float | None = None
+
+
+UNTUNED = Luck()
 
 
 def expected_best_sharpe(trials: int, variance: float) -> float:
@@ -38,8 +53,8 @@ def deflated_sharpe(
     return _NORMAL.cdf(excess * math.sqrt(periods - 1) / math.sqrt(spread))
 
 
-def sharpe_probability(returns: FloatArray) -> float:
-    """Give the deflated Sharpe ratio of one untuned series of returns; 0 under three returns or without spread."""
+def sharpe_probability(returns: FloatArray, luck: Luck = UNTUNED) -> float:
+    """Give the deflated Sharpe ratio of a series of returns; 0 under three returns or without spread."""
     if len(returns) < 3 or returns.std(ddof=1) <= 0.0:
         return 0.0
     centred = returns - returns.mean()
@@ -47,34 +62,32 @@ def sharpe_probability(returns: FloatArray) -> float:
     skew = float((centred**3).mean()) / deviation**3
     kurtosis = float((centred**4).mean()) / deviation**4
     sharpe = float(returns.mean() / returns.std(ddof=1))
-    return deflated_sharpe(sharpe, len(returns), skew=skew, kurtosis=kurtosis)
+    variance = 1.0 / (len(returns) - 1) if luck.variance is None else luck.variance
+    return deflated_sharpe(sharpe, len(returns), skew=skew, kurtosis=kurtosis, trials=luck.trials, variance=variance)
 
 
-def overfitting_probability(returns: FloatArray, *, blocks: int = 16) -> float:
+def overfitting_probability(returns: FloatArray, *, blocks: int = 16, by_mean: bool = False) -> float:
     """Give how often the best trial in one half of time is below the median in the other half.
 
     `returns` (n_periods, n_trials); all ways to choose half of `blocks` time blocks *(combinatorially symmetric
-    cross-validation)*.
+    cross-validation)*. Trials are ranked by Sharpe ratio, or by mean, which suits gains that are no returns.
     """
     parts = np.array_split(returns, blocks)
     sums = np.array([part.sum(axis=0) for part in parts])
     squares = np.array([(part**2).sum(axis=0) for part in parts])
-    counts = np.array([len(part) for part in parts], dtype=np.float64)
-    losses, total = 0.0, 0
-    for chosen in combinations(range(blocks), blocks // 2):
-        inside = np.zeros(blocks, dtype=np.bool_)
-        inside[list(chosen)] = True
-        best = int(_sharpes(sums, squares, counts, inside).argmax())
-        outside = _sharpes(sums, squares, counts, ~inside)
-        rank = float((outside < outside[best]).sum() + 0.5 * ((outside == outside[best]).sum() - 1))
-        losses += float(rank < (len(outside) - 1) / 2.0)
-        total += 1
-    return losses / total
+    counts = np.array([[float(len(part))] for part in parts])
+    chosen = np.zeros((math.comb(blocks, blocks // 2), blocks))
+    for row, picked in enumerate(combinations(range(blocks), blocks // 2)):
+        chosen[row, list(picked)] = 1.0
 
+    def ranked_by(weights: FloatArray) -> FloatArray:
+        means: FloatArray = (weights @ sums) / (weights @ counts)
+        if by_mean:
+            return means
+        variance = np.maximum((weights @ squares) / (weights @ counts) - means**2, 1e-18)
+        return np.asarray(means / np.sqrt(variance))
 
-def _sharpes(sums: FloatArray, squares: FloatArray, counts: FloatArray, chosen: BoolArray) -> FloatArray:
-    count = counts[chosen].sum()
-    mean = sums[chosen].sum(axis=0) / count
-    variance = np.maximum(squares[chosen].sum(axis=0) / count - mean**2, 1e-18)
-    ratios: FloatArray = mean / np.sqrt(variance)
-    return ratios
+    inside, outside = ranked_by(chosen), ranked_by(1.0 - chosen)
+    winner = np.take_along_axis(outside, inside.argmax(axis=1)[:, None], axis=1)
+    rank = (outside < winner).sum(axis=1) + 0.5 * ((outside == winner).sum(axis=1) - 1)
+    return float((rank < (returns.shape[1] - 1) / 2.0).mean())

@@ -15,6 +15,7 @@ from bn_ml.domain.signals import Action, GateVerdict, Probabilities, Signal, hol
 from bn_ml.errors import ModelError
 from bn_ml.settings import ModelSettings, Settings, model_section
 from data_manager.feed_checks import FeatureRow
+from data_manager.windows import Windows
 from ml_engine.bundle import OUTLIER_CENTRE, OUTLIER_MEDIAN, OUTLIER_PRECISION, OUTLIER_SCALE, ModelBundle
 from ml_engine.decision import (
     Region,
@@ -28,6 +29,7 @@ from ml_engine.decision import (
 )
 from ml_engine.inference import CompactEnsemble
 from ml_engine.tree_arrays import BoolArray, FloatArray, IntArray
+from ml_engine.universe_skill import largest_accepted
 
 ROW_MAX_AGE_S = 1800.0
 _HOUR_S = 3600.0
@@ -74,6 +76,7 @@ class MLEnsemblePredictor:
         self._known: set[Symbol] = set()
         self._told: dict[Symbol, int | str] = {}
         self._answers: dict[Symbol, tuple[_Prepared, int, _Answer]] = {}
+        self._largest_p_value = math.inf
 
     def signal(self, row: FeatureRow, now: datetime) -> Signal:
         """Give the signal of one row; never raises for a bad bundle or row."""
@@ -100,7 +103,8 @@ class MLEnsemblePredictor:
         """Take over what changed; give each symbol's new version, or why its change was refused.
 
         A refused change leaves the bundle in service as it was; a bundle that is gone serves no longer. In replay every
-        known symbol is looked at, for time alone may make a version valid.
+        known symbol is looked at, for time alone may make a version valid. Bundles in service are judged together from
+        here on; before the first call each stands on its own verdict.
         """
         changed = set(self._bundles.poll_changes())
         self._known |= changed
@@ -111,11 +115,19 @@ class MLEnsemblePredictor:
             if refused_anew or self._told.get(symbol) != outcome:
                 news.append((symbol, outcome))
             self._told[symbol] = outcome
+        self._largest_p_value = largest_accepted(self._p_values())
         return tuple(news)
 
     def bundle_at(self, symbol: Symbol, now: datetime) -> ModelBundle:
         """Give the bundle that answers at `now`; raises `ModelError` with the reason code when there is none."""
         return self._prepared(symbol, now).bundle
+
+    def window_bars(self, symbol: Symbol, now: datetime) -> int:
+        """Give how many rows, the newest included, the bundle answering at `now` looks at; 0 for the newest alone."""
+        try:
+            return self._prepared(symbol, now).bundle.ensemble.window_bars
+        except ModelError:
+            return 0
 
     def overrides(self, symbol: Symbol, now: datetime) -> dict[str, tuple[float, float]]:
         """Give thresholds set in the configuration that differ from the bundle's: name -> (bundle's, configured)."""
@@ -124,6 +136,10 @@ class MLEnsemblePredictor:
         pairs = {name: (getattr(own, name), getattr(used, name)) for name in Thresholds.__slots__}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
+    def _p_values(self) -> list[float]:
+        skills = (prepared.bundle.metadata.skill for prepared in self._serving.values())
+        return [skill.slope_p_value for skill in skills if skill is not None and skill.slope_p_value is not None]
+
     def _prepared(self, symbol: Symbol, now: datetime) -> _Prepared:
         known = self._serving.get(symbol)
         if known is None and symbol in self._refused and not self._as_of:
@@ -131,26 +147,25 @@ class MLEnsemblePredictor:
         if known is None or self._as_of:
             try:
                 bundle = self._fetch(symbol, now)
+                if known is None or known.bundle is not bundle:
+                    known = self._serving[symbol] = _prepare(bundle)
             except ModelError as error:
                 self._refused[symbol] = error.reason
                 raise
-            if known is None or known.bundle is not bundle:
-                known = _prepare(bundle)
-                self._serving[symbol] = known
         return known
 
     def _taken_over(self, symbol: Symbol, now: datetime) -> int | str:
         before = self._serving.get(symbol)
         try:
             bundle = self._fetch(symbol, now)
+            if before is None or before.bundle is not bundle:
+                self._serving[symbol] = _prepare(bundle)
         except ModelError as error:
             if error.reason == "no_bundle":
                 self._serving.pop(symbol, None)
             self._refused[symbol] = error.reason
             return error.reason
         self._refused.pop(symbol, None)
-        if before is None or before.bundle is not bundle:
-            self._serving[symbol] = _prepare(bundle)
         return bundle.version
 
     def _fetch(self, symbol: Symbol, now: datetime) -> ModelBundle:
@@ -164,7 +179,7 @@ class MLEnsemblePredictor:
         at = from_ms(row.close_time_ms)
         opening = self._opening_gates(metadata.valid_from, at, now)
         values = prepared.pick(row)
-        missing = prepared.missing(values)
+        missing = prepared.missing(values) + prepared.lacks_window(row)
         entry = (*opening, GateVerdict("nan_feature", float(missing), 0.0, missing == 0))
         reason = first_refusal(entry)
         if reason is not None:
@@ -192,6 +207,7 @@ class MLEnsemblePredictor:
             bundle_version=prepared.bundle.version,
             data_source=row.source,
             gates=gates,
+            width_frac=answer.width_frac,
         )
 
     def _opening_gates(self, valid_from: datetime, at: datetime, now: datetime) -> tuple[GateVerdict, ...]:
@@ -206,7 +222,9 @@ class MLEnsemblePredictor:
 
     def _evidence_gates(self, prepared: _Prepared, answer: _Answer) -> tuple[GateVerdict, ...]:
         ensemble = self._settings.ensemble
-        skill = skill_verdict(prepared.bundle.metadata, binding=ensemble.skill_gate)
+        skill = skill_verdict(
+            prepared.bundle.metadata, binding=ensemble.skill_gate, largest_p_value=self._largest_p_value
+        )
         if prepared.region is None or answer.distance is None:
             return (skill,)
         inside = answer.distance <= prepared.region.limit or not ensemble.outlier_gate
@@ -238,6 +256,7 @@ class _Answer:
     members: Mapping[str, Probabilities]
     expected_gross: float | None
     distance: float | None
+    width_frac: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -260,6 +279,8 @@ class _Prepared:
     places: IntArray | None = None
     block: FloatArray | None = None
     judged: _Judged | None = None
+    given: Windows | None = None
+    windows: Windows | None = None
 
     def pick(self, row: FeatureRow) -> FloatArray:
         """Give the bundle's columns of the row, shape (k,); raises `ModelError` when the row lacks one."""
@@ -277,23 +298,34 @@ class _Prepared:
         """Count required values that are not finite, and optional ones that are infinite."""
         return int((~np.isfinite(values) & (self.required | ~np.isnan(values))).sum())
 
+    def lacks_window(self, row: FeatureRow) -> bool:
+        """Whether the vote needs the rows before this one and they are not all there."""
+        length = self.bundle.ensemble.window_bars
+        if not length or self.places is None:
+            return False
+        if row.window is None or row.window.length != length:
+            return True
+        if self.given is not row.window:
+            self.given, self.windows = row.window, row.window.pick(self.places).complete(self.required)
+        return self.windows is None or not self.windows.known[row.place]
+
     def answer(self, row: FeatureRow, values: FloatArray) -> _Answer:
         """Give what the ensemble says about a row; a block of rows is asked about once, at the first of them."""
         judged, place = self._asked(row, values)
         final = _distribution(judged.final[place])
         members = {name: _distribution(part[place]) for name, part in judged.members.items()}
-        width, gross = self.bundle.metadata.width, None
-        if self.lines is not None and width is not None:
+        width, gross, wide = self.bundle.metadata.width, None, 0.0
+        if width is not None:
             wide = width.at(volatility_frac=row.volatility_frac, atr_frac=row.atr_frac)
-            gross = self.lines.lower((final.buy - final.sell) * wide)
+            gross = None if self.lines is None else self.lines.lower((final.buy - final.sell) * wide)
         distance = None if self.region is None else self.region.distance(values)
-        return _Answer(row, final, members, gross, distance)
+        return _Answer(row, final, members, gross, distance, wide)
 
     def _asked(self, row: FeatureRow, values: FloatArray) -> tuple[_Judged, int]:
         if row.block is None:
-            return _ask(self.bundle.ensemble, values[None, :]), 0
+            return _ask(self.bundle.ensemble, values[None, :], self.windows), 0
         if self.judged is None or self.block is not row.block:
-            self.block, self.judged = row.block, _ask(self.bundle.ensemble, row.block[:, self.places])
+            self.block, self.judged = row.block, _ask(self.bundle.ensemble, row.block[:, self.places], self.windows)
         return self.judged, row.place
 
 
@@ -302,6 +334,9 @@ def _prepare(bundle: ModelBundle) -> _Prepared:
     optional = set(metadata.optional_columns)
     region = None
     if metadata.outlier is not None:
+        absent = {OUTLIER_MEDIAN, OUTLIER_CENTRE, OUTLIER_SCALE, OUTLIER_PRECISION} - set(reference)
+        if absent:
+            raise ModelError(f"{metadata.symbol}: the bundle lacks {sorted(absent)}", reason="bundle_refused")
         region = Region(
             median=reference[OUTLIER_MEDIAN],
             centre=reference[OUTLIER_CENTRE],
@@ -314,8 +349,8 @@ def _prepare(bundle: ModelBundle) -> _Prepared:
     return _Prepared(bundle, required, region, lines)
 
 
-def _ask(ensemble: CompactEnsemble, rows: FloatArray) -> _Judged:
-    raw = ensemble.member_probabilities(rows)
+def _ask(ensemble: CompactEnsemble, rows: FloatArray, windows: Windows | None) -> _Judged:
+    raw = ensemble.member_probabilities(rows, windows)
     return _Judged(ensemble.combine(raw).tolist(), {name: part.tolist() for name, part in raw.items()})
 
 

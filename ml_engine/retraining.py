@@ -1,7 +1,7 @@
 """Training beside the trading loop: a child process of low priority whose messages the loop collects.
 
 The child's memory, threads and crashes are not the trader's. Nothing here raises into the loop: whatever goes wrong
-becomes a `TrainingFinished` with status failed.
+becomes a `TrainingFinished` with status failed. A child that says nothing for too long is taken for hung and ended.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from bn_ml.clock import SystemClock
 from ml_engine.training_progress import FAILED, STOPPED, Message, TrainingFinished, TrainingProgress, decode
 
 log = logging.getLogger(__name__)
@@ -25,15 +26,25 @@ log = logging.getLogger(__name__)
 TRAINER = Path(__file__).resolve().parents[1] / "scripts" / "run_trainer.py"
 QUEUE_SIZE = 1_000
 STOP_WAIT_S = 3.0
+# A search names each of its steps; nothing a training does takes this long between two of them.
+SILENT_S = 1800.0
 
 
 class TrainingSupervisor:
     """Runs at most one training process at a time. Used by one thread; a second one reads the child."""
 
     def __init__(
-        self, *, nice: int = 15, command: Sequence[str] | None = None, environ: Mapping[str, str] | None = None
+        self,
+        *,
+        nice: int = 15,
+        command: Sequence[str] | None = None,
+        environ: Mapping[str, str] | None = None,
+        silent_s: float = SILENT_S,
     ) -> None:
-        """Set the child's priority; `command` replaces the trainer's own command line, `environ` the environment."""
+        """Set the child's priority; `command` replaces the trainer's own command line, `environ` the environment.
+
+        After `silent_s` seconds without a line from the child it is ended.
+        """
         own = [sys.executable, str(TRAINER), "--progress-json", "--nice", str(nice)]
         self._command = list(command) if command is not None else own
         self._environ = {
@@ -45,6 +56,10 @@ class TrainingSupervisor:
         self._child: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._stopping = threading.Event()
+        self._clock = SystemClock()
+        self._silent_s = silent_s
+        self._heard = 0.0
+        self._ended_for = ""
 
     @property
     def running(self) -> bool:
@@ -56,6 +71,7 @@ class TrainingSupervisor:
         if self.running:
             return False
         self._stopping.clear()
+        self._heard, self._ended_for = self._clock.monotonic(), ""
         try:
             child = subprocess.Popen(
                 [*self._command, *arguments],
@@ -77,7 +93,8 @@ class TrainingSupervisor:
         return True
 
     def poll(self) -> list[Message]:
-        """Give what arrived since the last call, oldest first; never waits."""
+        """Give what arrived since the last call, oldest first, and see to a silent child; never waits."""
+        self._watch()
         arrived: list[Message] = []
         with suppress(queue.Empty):
             while True:
@@ -96,10 +113,23 @@ class TrainingSupervisor:
             self._signal(child, signal.SIGKILL)
             reader.join(wait_s)
 
+    def _watch(self) -> None:
+        """Ask a silent child to end, and end it by force when it does not."""
+        child, silence = self._child, self._clock.monotonic() - self._heard
+        if child is None or not self.running or self._stopping.is_set() or silence <= self._silent_s:
+            return
+        if not self._ended_for:
+            self._ended_for = f"hung: no message for {silence:.0f} s"
+            log.warning("the training process is ended, it is %s", self._ended_for)
+            self._signal(child, signal.SIGTERM)
+        elif silence > self._silent_s + STOP_WAIT_S:
+            self._signal(child, signal.SIGKILL)
+
     def _read(self, child: subprocess.Popen[str]) -> None:
         ended, last_line = False, ""
         with child:
             for line in child.stdout or ():
+                self._heard = self._clock.monotonic()
                 message = _message(line)
                 if message is None:
                     last_line = line.strip() or last_line
@@ -113,6 +143,8 @@ class TrainingSupervisor:
     def _abrupt_end(self, code: int, last_line: str) -> TrainingFinished:
         if self._stopping.is_set():
             return TrainingFinished(STOPPED)
+        if self._ended_for:
+            return TrainingFinished(FAILED, error=f"the training process was ended, {self._ended_for}")
         cause = f"signal {-code}" if code < 0 else f"exit code {code}"
         return TrainingFinished(FAILED, error=f"the training process ended by {cause}: {last_line}".rstrip(": "))
 

@@ -38,20 +38,21 @@ from ml_engine.bundle_metadata import (
     Tradable,
     WidthPart,
 )
-from ml_engine.bundle_publishing import choose_vector_rows, publish
+from ml_engine.bundle_publishing import publish
 from ml_engine.bundle_store import BundleStore
 from ml_engine.ensemble import Admission
 from ml_engine.evidence import EV_QUANTILE
+from ml_engine.member_records import kinds, logistic_part, questions, sequence_part
 from ml_engine.metrics import CLASS_NAMES, Estimate
 from ml_engine.outlier import QUANTILE as OUTLIER_QUANTILE
 from ml_engine.trainer import Trained, train_shares
 from ml_engine.training_data import BASE, assumed_round_trip
 from ml_engine.training_figures import validation_metrics
 from ml_engine.training_report import ENSEMBLE
+from ml_engine.tuning_memory import hpo_part, trials_part
 from ml_engine.validation import Block, row_hash
 
-_LIBRARIES = ("numpy", "scikit-learn", "xgboost-cpu", "xgboost", "lightgbm", "TA-Lib")
-_BORDER_ROWS = 64
+_LIBRARIES = ("numpy", "scikit-learn", "xgboost-cpu", "xgboost", "lightgbm", "torch", "TA-Lib")
 
 
 def publish_trained(
@@ -70,7 +71,7 @@ def publish_trained(
         metadata,
         members=trained.shipped.members,
         ensemble=trained.ensemble,
-        vector_rows=_vector_rows(trained, metadata, seed=model.random_state),
+        asked=questions(trained, metadata, seed=model.random_state),
         reference=reference_arrays(trained),
     )
 
@@ -93,7 +94,7 @@ def metadata_of(
         feature_columns=trained.columns,
         optional_columns=tuple(name for name in trained.columns if name in optional),
         feature_hash=found.feature_hash,
-        model_types={name: type(member).__name__ for name, member in trained.shipped.members.items()},
+        model_types=kinds(trained.shipped.members),
         best_params={name: dict(values) for name, values in trained.twin.parameters.values.items()},
         dataset_rows=len(data),
         label_counts=dict(zip(CLASS_NAMES, np.bincount(data.labels, minlength=3).tolist(), strict=True)),
@@ -113,11 +114,16 @@ def metadata_of(
         data_hashes={str(trained.symbol): content_hash(found.bars)},
         gaps={"holes": [list(hole) for hole in found.holes], "bars": found.bars_count},
         costs=_costs(model, risk),
-        trials={"count": 1, "score_variance": 0.0},
-        hpo={"trials": 0, "best_score": None, "note": "fixed parameters"},
+        trials=trials_part(trained.tuned),
+        hpo=hpo_part(trained.tuned, trained.search_note),
         drift_reference={"file": "reference.npz", "sha256": _arrays_hash(reference_arrays(trained))},
         market_basket=tuple(map(str, trained.basket)),
+        pooled=_pooled(trained),
+        sequence=sequence_part(trained, wanted=model.lstm.enabled),
+        logistic=logistic_part(trained.ensemble, trained.columns),
         seeds={"random_state": model.random_state},
+        challenge=trained.challenge,
+        recipe=trained.recipe,
         refit=_refit_text(trained),
         config_hash=_config_hash(model, risk),
         code_version=_installed("bn-ml-trading-bot"),
@@ -126,23 +132,33 @@ def metadata_of(
 
 
 def reference_arrays(trained: Trained) -> dict[str, FloatArray]:
-    """Give the arrays kept beside the metadata: the training region, the columns' deciles, report-block excess loss."""
+    """Give the arrays kept beside the metadata: the training region and what the watch on drift compares with."""
     region = trained.gates.region
-    data = trained.sample.data
-    rows = data.values[np.ix_(trained.blocks.train.rows, np.array(trained.shipped.columns))]
     return {
         OUTLIER_MEDIAN: region.median,
         OUTLIER_CENTRE: region.center,
         OUTLIER_SCALE: region.scale,
         OUTLIER_PRECISION: region.precision,
-        "feature_deciles": np.nanquantile(rows, np.linspace(0.0, 1.0, 11), axis=0).T,
-        "report_excess_loss": trained.excess_loss,
+        **trained.drift,
     }
 
 
 def _optional_names(model: ModelSettings) -> frozenset[str]:
     engineer = FeatureEngineer(model)
     return frozenset(name for name, required in zip(engineer.columns, engineer.required, strict=True) if not required)
+
+
+def _pooled(trained: Trained) -> dict[str, JsonValue]:
+    """Give whose rows a young symbol learned from; empty when from its own alone."""
+    lessons = trained.lessons
+    if lessons is None or not lessons.donors:
+        return {}
+    return {
+        "symbols": [str(symbol) for symbol in lessons.donors],
+        "train_rows": len(lessons.train),
+        "own_train_rows": len(trained.blocks.train),
+        "calibrated_on": "all" if lessons.pooled_vote else "own",
+    }
 
 
 def _width(model: ModelSettings, risk: RiskSettings) -> WidthPart:
@@ -179,13 +195,14 @@ def _admission(item: Admission) -> AdmissionPart:
 
 def _calibration(trained: Trained) -> CalibrationPart:
     fitted = trained.vote.final_map
-    return CalibrationPart(
-        method=fitted.method,
-        rows=fitted.rows,
-        temperatures=dict(trained.vote.temperatures),
-        matrix=fitted.map.matrix,
-        bias=fitted.map.bias,
-        reason=fitted.reason,
+    return CalibrationPart.model_validate(
+        {
+            "method": fitted.method,
+            "rows": fitted.rows,
+            "temperatures": dict(trained.vote.temperatures),
+            "reason": fitted.reason,
+            **fitted.map.header(),
+        }
     )
 
 
@@ -208,6 +225,7 @@ def _skill(trained: Trained) -> SkillPart:
         members={
             name: _estimate(figures.skill, report_rows) for name, figures in trained.figures.items() if name != ENSEMBLE
         },
+        slope_p_value=trained.gates.slope_p_value,
     )
 
 
@@ -235,16 +253,6 @@ def _span(trained: Trained, block: Block) -> BlockSpan:
         rows=len(block),
         row_hash=row_hash(str(trained.symbol), trained.sample.data.t0[block.rows]),
     )
-
-
-def _vector_rows(trained: Trained, metadata: BundleMetadata, *, seed: int) -> FloatArray:
-    columns = np.array(trained.shipped.columns)
-    rows = trained.sample.data.values[:, columns]
-    report = rows[trained.blocks.report.rows]
-    distance = np.abs(trained.ensemble.probabilities(report)[:, 2] - metadata.decision_params.min_buy_proba)
-    borders = report[np.sort(np.argsort(distance, kind="stable")[:_BORDER_ROWS])]
-    optional = np.isin(np.array(trained.columns), metadata.optional_columns)
-    return choose_vector_rows(rows[trained.blocks.train.rows], optional=optional, seed=seed, borders=borders)
 
 
 def _refit_text(trained: Trained) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,11 +16,14 @@ from data_manager.feature_engineer import FeatureEngineer, FeatureFrame
 from data_manager.market_context import MarketContext
 from ml_engine.dataset import Dataset, join, last_continuous
 from ml_engine.labeling import DynamicLabeler, round_trip_cost
+from ml_engine.unknown_columns import worst_column
 
 BASE = Timeframe.M15
 WARMUP_DAYS = 210
 DAY_MS = 86_400_000
 _UNTRAINABLE = ("synthetic_fallback",)
+# With more rows than this lacking a window the bot would mostly hold where a vote depends on one.
+_LEAST_WINDOWS = 0.8
 
 
 class History(Protocol):
@@ -49,7 +52,10 @@ class TrainingMarket:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """Everything known about the rows of one training; `data_end` is the close of its newest bar (ms)."""
+    """Everything known about the rows of one training; `data_end` is the close of its newest bar (ms).
+
+    `windows_note` says why no member may look at windows although it is configured.
+    """
 
     data: Dataset
     source: str
@@ -59,6 +65,7 @@ class Sample:
     bars_count: int
     holes: tuple[tuple[int, int], ...]
     bars: Bars
+    windows_note: str = ""
 
 
 def load_market(
@@ -111,8 +118,17 @@ def sample(
     frame = engineer.build({BASE: bars}, market.context(), since_ms=start)
     labeler = DynamicLabeler(model.labeling, risk, max_gap_bars=max_gap_bars)
     labels = labeler.label(bars.rows(0, len(bars) - 1), cost_multiplier=model.execution.cost_multiplier)
+    window_bars = model.lstm.sequence_length if model.lstm.enabled else 0
+    demanded = _demanded(frame, engineer)
+    data = join(frame, labels, symbol, demanded, window_bars=window_bars)
+    culprit = worst_column(frame, demanded)
+    if len(data) < model.min_train_rows and culprit:
+        raise ModelError(
+            f"{len(data)} labelled rows, at least {model.min_train_rows} are needed: {culprit}", reason="too_few_rows"
+        )
+    note = _too_few_windows(data)
     return Sample(
-        data=join(frame, labels, symbol, _demanded(frame, engineer)),
+        data=replace(data, windows=None) if note else data,
         source=bars.source,
         feature_hash=engineer.feature_hash,
         data_start=int(bars.between(start, market.end_ms).open_time[0]),
@@ -120,7 +136,17 @@ def sample(
         bars_count=len(bars),
         holes=_holes(bars, max_gap_bars),
         bars=bars,
+        windows_note=note,
     )
+
+
+def _too_few_windows(data: Dataset) -> str:
+    if data.windows is None or not len(data):
+        return ""
+    share = float(data.windows.known.mean())
+    if share >= _LEAST_WINDOWS:
+        return ""
+    return f"only {share:.0%} of the rows have a gapless window, {_LEAST_WINDOWS:.0%} are needed"
 
 
 def assumed_round_trip(model: ModelSettings, risk: RiskSettings) -> float:

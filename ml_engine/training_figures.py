@@ -18,7 +18,8 @@ def validation_metrics(trained: Trained) -> dict[str, JsonValue]:
     members: dict[str, JsonValue] = {
         name: figures_of(figures) for name, figures in trained.figures.items() if name != ENSEMBLE
     }
-    return {**own, **money_of(trained.money), "members": members, "rows": len(trained.blocks.report)}
+    pbo = None if trained.tuned is None else trained.tuned.mean_pbo
+    return {**own, **money_of(trained.money), "pbo": pbo, "members": members, "rows": len(trained.blocks.report)}
 
 
 def figures_of(figures: Figures) -> dict[str, JsonValue]:
@@ -52,6 +53,7 @@ def money_of(money: MoneyFigures) -> dict[str, JsonValue]:
         "turnover": number(money.turnover),
         "random_entry": {"net_return": number(money.random_entry_net), "p": number(money.random_entry_p)},
         "dsr": number(money.dsr),
+        "win_rate": number(money.win_rate) if money.trades else None,
         "pbo": None,
     }
 

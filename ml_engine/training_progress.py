@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
-TRAINED, FAILED, UP_TO_DATE = "trained", "failed", "up_to_date"
+TRAINED, FAILED, UP_TO_DATE, KEPT = "trained", "failed", "up_to_date", "kept_champion"
 COMPLETED, WITH_ERRORS, STOPPED = "completed", "completed_with_errors", "stopped"
 
 
@@ -27,9 +27,10 @@ class TrainingProgress:
 
 @dataclass(frozen=True, slots=True)
 class SymbolOutcome:
-    """How one symbol ended: `result` trained, failed or up_to_date; for a trained one its verdict and main figures.
+    """How one symbol ended: `result` trained, failed, up_to_date or kept_champion, with verdict and main figures.
 
-    `skill` and `slope` hold value, lower, upper; a bound nobody knows is None.
+    `skill` and `slope` hold value, lower, upper; a bound nobody knows is None. `challenge` says how the new ensemble
+    stood against the bundle in service; a kept champion's figures are those of the challenger it held off.
     """
 
     symbol: str
@@ -50,13 +51,14 @@ class SymbolOutcome:
     calibration: str = ""
     files: str = ""
     seconds: float = 0.0
+    challenge: Mapping[str, str | float | int | bool | None] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
         """The verdict in words."""
         if self.result == TRAINED:
             return "tradable" if self.tradable else "no skill"
-        return "refused" if self.result == FAILED else "up to date"
+        return {FAILED: "refused", KEPT: "champion kept"}.get(self.result, "up to date")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class TrainingFinished:
     failed: tuple[str, ...] = ()
     up_to_date: tuple[str, ...] = ()
     error: str = ""
+    kept_champion: tuple[str, ...] = ()
 
 
 Message = TrainingProgress | SymbolOutcome | TrainingFinished

@@ -10,18 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bn_ml.settings import EnsembleSettings
-from data_manager.bars import BoolArray, FloatArray, IntArray
+from bn_ml.settings import EnsembleSettings, ModelSettings
+from data_manager.bars import Bars, BoolArray, FloatArray, IntArray
 from ml_engine import metrics
 from ml_engine.calibration import SMALLEST_ROWS
 from ml_engine.dataset import Dataset
-from ml_engine.evidence import ExpectedValueLine, expected_value_line, return_slope, scores
+from ml_engine.drift_reference import Outcomes, chart_arrays, column_arrays, window_moves
+from ml_engine.evidence import ExpectedValueLine, expected_value_line, scores, slope_test
 from ml_engine.fitting import Grown, Vote
 from ml_engine.metrics import ClassScore, Estimate, MoneyFigures
 from ml_engine.outlier import TrainingRegion, distance_limit, training_region
+from ml_engine.overfitting import UNTUNED, Luck
 from ml_engine.validation import Blocks, days
 
 ENSEMBLE = "ensemble"
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +43,7 @@ class Candidate:
 
     def forecast(self, rows: IntArray) -> FloatArray:
         """Give the vote's probabilities (n, 3) of the given rows."""
-        return self.vote.combine(self.grown.raw(self.data.values[rows]))
+        return self.vote.combine(self.grown.on(self.data, rows))
 
     def scores(self, rows: IntArray) -> FloatArray:
         """Give (p_buy - p_sell) * width of the given rows."""
@@ -65,12 +68,16 @@ class Figures:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gates:
-    """What the decision gates need: the slope test on the select block, the line and the region with its limit."""
+    """What the decision gates need: the slope test on the select block, the line and the region with its limit.
+
+    `slope_p_value` is one-sided; 1 is no evidence.
+    """
 
     slope: Estimate
     line: ExpectedValueLine
     region: TrainingRegion
     distance_limit: float
+    slope_p_value: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,28 +99,31 @@ def measure_gates(candidate: Candidate, *, seed: int) -> Gates:
     calibrate, select = blocks.calibrate.rows, blocks.select.rows
     columns = np.array(candidate.grown.columns)
     region = training_region(data.values[np.ix_(blocks.train.rows, columns)])
+    tested = slope_test(candidate.scores(select), data.trade_gross[select], days(data.t0[select]))
     return Gates(
-        slope=return_slope(candidate.scores(select), data.trade_gross[select], days(data.t0[select])),
+        slope=tested.slope,
         line=expected_value_line(
             candidate.scores(calibrate), data.trade_gross[calibrate], days(data.t0[calibrate]), seed=seed
         ),
         region=region,
         distance_limit=distance_limit(region, data.values[np.ix_(calibrate, columns)]),
+        slope_p_value=tested.p_value,
     )
 
 
 def report(
-    candidate: Candidate, *, settings: EnsembleSettings, round_trip: float, seed: int
+    candidate: Candidate, *, settings: EnsembleSettings, round_trip: float, seed: int, luck: Luck = UNTUNED
 ) -> tuple[Mapping[str, Figures], MoneyFigures]:
-    """Measure the vote and each member on the report block."""
+    """Measure the vote and each member on the report block; `luck` is what the search for parameters had."""
     data, rows = candidate.data, candidate.blocks.report.rows
-    raw = candidate.grown.raw(data.values[rows])
+    raw = candidate.grown.on(data, rows)
     forecasts = {ENSEMBLE: candidate.vote.combine(raw), **candidate.vote.tempered(raw)}
     day, labels, prior = days(data.t0[rows]), data.labels[rows], candidate.prior
     figures = {name: figures_of(forecast, labels, prior, day, seed=seed) for name, forecast in forecasts.items()}
     entries = np.flatnonzero(buy_rows(forecasts[ENSEMBLE], settings))
     spans = (data.t0[rows], data.t1_trade[rows])
-    return figures, metrics.money(entries, data.trade_gross[rows], spans, round_trip=round_trip, seed=seed)
+    gross = data.trade_gross[rows]
+    return figures, metrics.money(entries, gross, spans, round_trip=round_trip, seed=seed, luck=luck)
 
 
 def figures_of(forecast: FloatArray, labels: IntArray, prior: FloatArray, day: IntArray, *, seed: int) -> Figures:
@@ -134,13 +144,20 @@ def figures_of(forecast: FloatArray, labels: IntArray, prior: FloatArray, day: I
     )
 
 
-def excess_loss(candidate: Candidate, *, step: int) -> FloatArray:
-    """Give log-loss minus the class shares' log-loss of every `step`-th report row, the reference of the loss chart."""
-    rows = candidate.blocks.report.rows[::step]
-    labels = candidate.data.labels[rows]
-    own = metrics.row_losses(candidate.forecast(rows), labels)
-    excess: FloatArray = own - metrics.prior_losses(candidate.prior, labels)
-    return excess
+def drift_arrays(candidate: Candidate, bars: Bars, model: ModelSettings) -> dict[str, FloatArray]:
+    """Give what the watch on drift compares with: every h-th held-out row, and the columns of the train block."""
+    data, horizon, blocks = candidate.data, model.labeling.horizon_bars, candidate.blocks
+    rows = np.concatenate([blocks.select.rows[::horizon], blocks.report.rows[::horizon]])
+    moves, volatility = window_moves(bars, data.t0[rows], horizon)
+    outcomes = Outcomes(
+        candidate.forecast(rows), data.labels[rows], candidate.prior, moves, volatility, horizon=horizon
+    )
+    seen = data.values[np.ix_(blocks.train.rows, np.array(candidate.grown.columns))]
+    steps_per_day = _DAY_MS / (bars.timeframe.ms * horizon)
+    return {
+        **chart_arrays(outcomes, steps_per_day=steps_per_day, seed=model.random_state),
+        **column_arrays(seen, window=model.drift.recent_window),
+    }
 
 
 def buy_rows(forecast: FloatArray, settings: EnsembleSettings) -> BoolArray:
@@ -164,11 +181,11 @@ def judge(skill: Estimate, gates: Gates, vote: Vote, *, calibrate_rows: int) -> 
     reasons, slope = [], gates.slope
     if not skill.lower > 0.0:
         reasons.append(
-            f"no_skill: report-block skill {skill.value:+.4f}, lower bound {skill.lower:+.4f} is not above 0"
+            f"no_skill: report-block skill {skill.value:+.4f}, lower bound {_bound(skill.lower, 4)} is not above 0"
         )
     if not slope.lower > 0.0:
         reasons.append(
-            f"no_skill: slope of trade return {slope.value:+.3f}, lower bound {slope.lower:+.3f} is not above 0"
+            f"no_skill: slope of trade return {slope.value:+.3f}, lower bound {_bound(slope.lower, 3)} is not above 0"
         )
     if not gates.line.slope > 0.0:
         reasons.append("no_skill: trade return does not rise with the score on the calibrate block")
@@ -177,3 +194,7 @@ def judge(skill: Estimate, gates: Gates, vote: Vote, *, calibrate_rows: int) -> 
     if calibrate_rows < SMALLEST_ROWS:
         reasons.append(f"no_skill: {calibrate_rows} calibrate rows, at least {SMALLEST_ROWS} are needed")
     return Verdict("no_skill" if reasons else "tradable", tuple(reasons))
+
+
+def _bound(bound: float, digits: int) -> str:
+    return f"{bound:+.{digits}f}" if np.isfinite(bound) else "unknown (too few days, or a score that never varies)"

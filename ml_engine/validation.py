@@ -1,4 +1,4 @@
-"""Time splits without leaks: the four blocks of one training and purged walk-forward folds.
+"""Time splits without leaks: the four blocks of one training, purged walk-forward folds, and combined test groups.
 
 A row is its interval (t0, t1]: t0 the instant it is known, t1 the last instant its outcomes depend on. A row belongs to
 a block only when its whole interval does and the embargo after it has passed before the next block begins.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -93,14 +94,50 @@ def purged_tail(t0: IntArray, t1: IntArray, rows: IntArray, *, share: float, pur
     return earlier[_before(t0, t1, earlier, t0[rows[cut]], purge)], rows[cut:]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupSplit:
+    """One split of `cpcv`: the test groups' numbers, rows to fit on, and the test rows, all in time order."""
+
+    groups: tuple[int, ...]
+    fit: IntArray
+    test: IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupSplits:
+    """All splits of `cpcv`, and its paths: for each path the split that tests each group, in the order of groups."""
+
+    parts: tuple[IntArray, ...]
+    splits: tuple[GroupSplit, ...]
+    paths: tuple[tuple[int, ...], ...]
+
+
+def cpcv(
+    t0: IntArray, t1: IntArray, rows: IntArray, *, groups: int = 6, test_groups: int = 2, purge: Purge
+) -> GroupSplits:
+    """Cut rows into `groups` parts of time and give every way to test `test_groups` of them and fit on the rest.
+
+    A row to fit on ends an embargo before each test part and begins an embargo after the last outcome of it. Each row
+    is tested equally often; a path tests every row once *(combinatorial purged cross-validation, Lopez de Prado 2018)*.
+    """
+    parts = tuple(np.array_split(rows, groups))
+    chosen = tuple(combinations(range(groups), test_groups))
+    splits = tuple(_group_split(t0, t1, parts, tested, purge=purge) for tested in chosen)
+    tested_in = [[number for number, tested in enumerate(chosen) if group in tested] for group in range(groups)]
+    return GroupSplits(parts, splits, tuple(zip(*tested_in, strict=True)))
+
+
 def walk_forward(
-    t0: IntArray, t1: IntArray, rows: IntArray, *, folds: int, purge: Purge
+    t0: IntArray, t1: IntArray, rows: IntArray, *, folds: int, purge: Purge, first_share: float | None = None
 ) -> Iterator[tuple[IntArray, IntArray]]:
-    """Give `folds` pairs (fit rows, test rows): expanding past, purged and embargoed from the test part after it."""
-    edges = np.linspace(0, len(rows), folds + 2).round().astype(np.int64)
-    for index in range(1, folds + 1):
-        test = rows[edges[index] : edges[index + 1]]
-        earlier = rows[: edges[index]]
+    """Give `folds` pairs (fit rows, test rows): expanding past, purged and embargoed from the test part after it.
+
+    The first fold is fitted on `first_share` of the rows, by default on as many as one test part has.
+    """
+    first = len(rows) / (folds + 1) if first_share is None else first_share * len(rows)
+    edges = np.linspace(first, len(rows), folds + 1).round().astype(np.int64)
+    for begin, end in pairwise(edges):
+        test, earlier = rows[begin:end], rows[:begin]
         if len(test):
             yield earlier[_before(t0, t1, earlier, t0[test[0]], purge)], test
 
@@ -121,6 +158,17 @@ def days(t0: IntArray, length_days: int = 1) -> IntArray:
 def effective_rows(uniqueness: FloatArray) -> float:
     """Give the number of independent rows: the sum of uniqueness."""
     return float(uniqueness.sum())
+
+
+def _group_split(
+    t0: IntArray, t1: IntArray, parts: tuple[IntArray, ...], tested: tuple[int, ...], *, purge: Purge
+) -> GroupSplit:
+    fit = np.concatenate([part for number, part in enumerate(parts) if number not in tested])
+    for part in (parts[number] for number in tested):
+        if len(part):
+            before = _before(t0, t1, fit, t0[part[0]], purge)
+            fit = fit[before | (t0[fit] > t1[part].max() + purge.embargo_ms)]
+    return GroupSplit(tested, fit, np.concatenate([parts[number] for number in tested]))
 
 
 def _kept(t0: IntArray, t1: IntArray, part: slice, *, purge: Purge) -> IntArray:

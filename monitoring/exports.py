@@ -8,8 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import logging
-import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +16,7 @@ from typing import Protocol
 from bn_ml.domain.market import iso
 from bn_ml.domain.positions import Position
 from bn_ml.domain.signals import Opportunity, ScanReport
-
-log = logging.getLogger(__name__)
+from monitoring.export_files import ExportFiles
 
 COLUMNS = (
     "symbol",
@@ -66,7 +63,7 @@ class ScanExports:
         self._folder = folder
         self._each_cycle = each_cycle
         self._newest: ScanReport | None = None
-        self._files = _Files()
+        self._files = ExportFiles()
 
     def __call__(self, report: ScannedCycle) -> None:
         """Take a finished cycle."""
@@ -93,7 +90,7 @@ class PositionsExport:
         self._held = held
         self._each_cycle = each_cycle
         self._newest: TimedCycle | None = None
-        self._files = _Files()
+        self._files = ExportFiles()
 
     def __call__(self, report: TimedCycle) -> None:
         """Take a finished cycle."""
@@ -111,36 +108,6 @@ class PositionsExport:
             "positions": [position.as_dict() for position in self._held()],
         }
         self._files.write(self._path, json.dumps(shown, indent=2, sort_keys=True) + "\n")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file in one step."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-class _Files:
-    """Writes files; a failure is logged once until it changes or passes."""
-
-    def __init__(self) -> None:
-        """Start without a failure told."""
-        self._told: dict[Path, str] = {}
-
-    def write(self, path: Path, text: str) -> None:
-        """Write a file, its folder made when needed."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, text)
-        except OSError as error:
-            if self._told.get(path) != str(error):
-                self._told[path] = str(error)
-                log.warning("export not written path=%s error=%s", path, error)
-        else:
-            self._told.pop(path, None)
 
 
 def _csv(items: Sequence[Opportunity]) -> str:

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +16,10 @@ from bn_ml.ports import Clock
 from bn_ml.quote_board import QuoteBoard
 from bn_ml.settings import RealtimePricesSettings, Settings
 from monitoring.stream_address import stream_url
-from monitoring.stream_client import StreamClient
 from monitoring.stream_inbox import StreamInbox, StreamLimits
+
+if TYPE_CHECKING:
+    from monitoring.stream_client import StreamClient
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +132,9 @@ class RealtimePrices:
 
     def _connect_once(self, in_row: int) -> bool:
         """Stream until the connection ends; False when that was not planned, which is told once in a row."""
+        # Its library takes a tenth of a second to import: no start waits for that.
+        from monitoring.stream_client import StreamClient
+
         self._client = StreamClient(self._url, self._inbox, self._clock, self._limits, self._has_work)
         try:
             asyncio.run(self._client.run())

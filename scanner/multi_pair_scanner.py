@@ -53,10 +53,19 @@ class MoodSource(Protocol):
 
 
 class DriftSource(Protocol):
-    """Who knows whether the market has left what the bundles were trained on."""
+    """Who knows whether the market has left what bundles were trained on; raises `BnMlError` when it cannot be told."""
+
+    def settle(self, now: datetime) -> None:
+        """Judge what has come true by `now`; asked before anything else of a scan."""
+
+    def blocks(self, symbol: Symbol) -> bool:
+        """Tell whether a symbol's own drift stops its entries."""
 
     def drifted(self, now: datetime) -> bool:
-        """Tell whether drift is detected; raises `BnMlError` when it cannot be told."""
+        """Tell whether the market as a whole has drifted."""
+
+    def observe(self, rows: Mapping[Symbol, FeatureRow], report: ScanReport) -> None:
+        """Take up what a scan said, and the rows it said it of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +116,7 @@ class MultiPairScanner:
     def scan(self, now: datetime) -> ScanReport:
         """Scan the universe once; a failing symbol is a refusal with its reason, never the end of the scan."""
         turn = _Pass(now)
+        self._settle(turn)
         for symbol in self._universe.symbols(now):
             self._look(symbol, turn)
         if self._universe.problem:
@@ -126,7 +136,7 @@ class MultiPairScanner:
             funnel=dict(sorted(Counter(_reason(item) for item in turn.refused).items())),
             errors=tuple(turn.errors),
         )
-        return self._surrounded(report)
+        return self._surrounded(report, turn)
 
     def universe(self, now: datetime) -> tuple[Symbol, ...]:
         """Give the symbols a scan at `now` looks at."""
@@ -178,6 +188,8 @@ class MultiPairScanner:
 
     def _quoted(self, item: Opportunity, turn: _Pass) -> Opportunity:
         """Fetch the quote of a BUY and judge it by spread, depth, costs and the scanner's own least values."""
+        if self._drifted(item.symbol):
+            return replace(item, reason="breaker_drift")
         try:
             quote = self._market.quote(item.symbol)
         except MarketDataError as error:
@@ -235,12 +247,27 @@ class MultiPairScanner:
             turn.errors.append(f"{self._benchmark}: volatility of the benchmark as last known: {doubt}")
         return self._volatility[1]
 
-    def _surrounded(self, report: ScanReport) -> ScanReport:
+    def _settle(self, turn: _Pass) -> None:
+        """Let drift be judged before the scan; a failure is told and leaves drift as it was."""
+        try:
+            if self._extras.drift is not None:
+                self._extras.drift.settle(turn.now)
+        except (BnMlError, *_UNEXPECTED) as error:
+            turn.errors.append(f"drift not judged: {error}")
+
+    def _drifted(self, symbol: Symbol) -> bool:
+        """Whether drift of this symbol stops its entries."""
+        drift, blocking = self._extras.drift, self._settings.risk.circuit_breakers.drift_block_enabled
+        return drift is not None and blocking and drift.blocks(symbol)
+
+    def _surrounded(self, report: ScanReport, turn: _Pass) -> ScanReport:
         """Add mood and drift; when one cannot be told the report says so and stays without it."""
         errors = list(report.errors)
         mood, drifted = report.mood, False
         try:
-            drifted = self._extras.drift.drifted(report.at) if self._extras.drift else False
+            if self._extras.drift is not None:
+                drifted = self._extras.drift.drifted(report.at)
+                self._extras.drift.observe(turn.rows, report)
         except (BnMlError, *_UNEXPECTED) as error:
             errors.append(f"drift unknown: {error}")
         try:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlparse
@@ -21,13 +21,12 @@ from bn_ml.errors import ConfigError, ExchangeError, Transient, Unreachable
 from bn_ml.exchange import CcxtTransport, Credentials
 from bn_ml.halting import HaltMarker
 from bn_ml.journal import Journal
+from bn_ml.patience import SHORT_BAN, Failure
 from bn_ml.ports import Clock, Exchange, MarketView
 from bn_ml.settings import Settings
 from bn_ml.state_store import StateStore
 from bn_ml.venue_clock import VenueClock
-from bn_ml.venue_store import VenueStore
 from trader.exchanges.live import LiveExchange, order_weight
-from trader.exchanges.paper import open_paper_exchange, starting_capital
 from trader.live_capital import allot
 
 log = logging.getLogger(__name__)
@@ -36,8 +35,6 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SPEED_VARIABLE = "BNML_SANDBOX_SPEED"
 """How many seconds a sandbox lives per second on the wall; heeded for a sandbox on this machine only."""
 BANS = "exchange_ban.txt"
-SHORT_BAN = timedelta(seconds=10)
-"""A ban that ends this soon is waited for at the start; a longer one is left to whoever starts the bot again."""
 
 
 class Account(Protocol):
@@ -70,6 +67,10 @@ class PaperAccount:
 
     def open(self, settings: Settings, store: StateStore, market: MarketView, clock: Clock) -> Exchange:
         """Give the paper exchange, with its starting capital in a new book."""
+        # The simulated venue: live trading starts without it.
+        from bn_ml.venue_store import VenueStore
+        from trader.exchanges.paper import open_paper_exchange, starting_capital
+
         require_quote(store, settings)
         heed_halt_marker(store, clock.now())
         exchange = open_paper_exchange(settings, VenueStore(store), market, clock)
@@ -109,7 +110,7 @@ class LiveAccount:
 
     def banned_until(self) -> datetime | None:
         """Give the end of the exchange's last ban, None when it never asked to stay away."""
-        return self.exchange.weight.banned_until
+        return self.exchange.banned_until()
 
     def priced(self, settings: Settings) -> Settings:
         """Give the settings with the account's own fee: the dearest taker rate of the first symbol, discounts aside."""
@@ -152,7 +153,8 @@ def open_live_account(settings: Settings, environ: Mapping[str, str], stop: thre
         weight=order_weight(exchange_settings, clock),
         bans=bans,
     )
-    _measure(exchange, clock, machine, settings, stop)
+    exchange.patience.begin_start()
+    _measure(exchange, clock, settings)
     return LiveAccount(exchange, clock, f"{_host(settings)}:{exchange.account_flags().uid}")
 
 
@@ -160,25 +162,23 @@ def _wait_out(bans: TranslatedBans, machine: Clock, host: str) -> None:
     """Wait for the end of a short ban; raises `Unreachable` naming the end of one that lasts."""
     until = bans.ends_at
     if until is not None and until - machine.now() <= SHORT_BAN:
+        left_s = (until - machine.now()).total_seconds()
+        log.warning("the exchange asked to stay away, that is waited for wait_s=%.1f", left_s)
         machine.sleep_until(until)
         until = bans.ends_at
     if until is not None:
         raise Unreachable(f"{host}: asked to stay away until {iso(until)}; nothing is sent before, start again then")
 
 
-def _measure(
-    exchange: LiveExchange, clock: VenueClock, machine: Clock, settings: Settings, stop: threading.Event
-) -> None:
+def _measure(exchange: LiveExchange, clock: VenueClock, settings: Settings) -> None:
     """Read the exchange's time, again after a pause where that fails; raises `Transient`."""
-    for attempt in range(settings.exchange.retry_attempts + 1):
-        if exchange.keep_time():
-            return
-        until = exchange.weight.banned_until
-        if stop.is_set() or (until is not None and until > clock.now()):
-            break
-        machine.sleep_until(machine.now() + timedelta(seconds=settings.exchange.retry_backoff_sec * 2**attempt))
+    told = f"{_host(settings)}: does not tell its time; check network, status page and exchange.base_url"
+    began, attempt = clock.monotonic(), 0
+    while not exchange.keep_time():
+        spent_s = clock.monotonic() - began
+        exchange.patience.wait(Failure(Transient(told), attempt, spent_s, exchange.weight.banned_until))
         clock.distrust()
-    raise Transient(f"{_host(settings)}: does not tell its time; check network, status page and exchange.base_url")
+        attempt += 1
 
 
 def is_sandbox(settings: Settings) -> bool:

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from datetime import date, datetime
 
 from bn_ml.domain.events import BundleAdopted, BundleRefused, Event
-from bn_ml.domain.market import iso
+from bn_ml.domain.market import Symbol, iso
+from bn_ml.errors import ModelError
 from bn_ml.ports import Clock
 from bn_ml.settings_ops import RetentionSettings
 from bn_ml.state_store import StateStore
+from ml_engine.bundle_store import BundleStore
 from ml_engine.predictor import MLEnsemblePredictor
 from scripts.model_records import ModelRecords
 from trader.entry_plan import forget_plans
@@ -49,6 +51,23 @@ class BundleAdoption:
                 events.append(BundleRefused(now, symbol, outcome))
                 log.warning("bundle refused symbol=%s reason=%s", symbol, outcome)
         return tuple(events)
+
+
+def put_back(bundles: BundleStore, predictor: MLEnsemblePredictor, symbol: Symbol, now: datetime) -> None:
+    """Publish the version in service again, pinned, where the one on disk does not verify.
+
+    Where none serves it is the newest earlier version that verifies. What cannot be put back is told and left alone.
+    """
+    try:
+        version = predictor.bundle_at(symbol, now).version
+    except ModelError:
+        version = None
+    try:
+        fresh = bundles.rollback(symbol, now, version=version, reason="the version on disk was refused")
+    except (ModelError, OSError) as error:
+        log.warning("no earlier version was put back symbol=%s: %s", symbol, error)
+    else:
+        log.warning("bundle put back symbol=%s content=%s version=%s", symbol, version, fresh.version)
 
 
 class LoopBeat:

@@ -55,13 +55,13 @@ def run_session(arguments: argparse.Namespace) -> int:
         try:
             account = open_live_account(settings, environ, stop)
             loaded = replace(loaded, settings=account.priced(settings))
+            exchange = account.exchange
+            world = open_live_world(settings, account.clock, exchange.weight, exchange.patience)
+            return _trade(arguments, loaded, world, stop, account)
         except (Transient, ConfigError):
             raise
         except ExchangeError as error:
             return _refuse(rejected_key(error))
-        return _trade(
-            arguments, loaded, open_live_world(settings, account.clock, account.exchange.weight), stop, account
-        )
 
 
 def _trade(
@@ -110,6 +110,7 @@ def _may_start(start: LiveStart, stop: threading.Event) -> bool:
         if stop.is_set():
             return True
         findings = start.findings()
+        start.account.exchange.patience.end_start()
     except Transient:
         raise
     except ExchangeError as error:

@@ -6,11 +6,13 @@ Only the standard library is imported here, so that `--help` and `--version` ans
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import sys
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 DONE, FAILED, USAGE, PREFLIGHT, UNREACHABLE, TRADING_HALTED = 0, 1, 2, 3, 4, 5
@@ -42,6 +44,18 @@ def run(command: Command, made: argparse.ArgumentParser, argv: Sequence[str] | N
         return complain(f"package {error.name} is missing; install with: pip install -e .", FAILED)
     except Exception as error:
         return _explain(error, debug=arguments.log_level == "DEBUG")
+
+
+@contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """Let imports pass without garbage collections: they make many objects and hardly any garbage."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def complain(message: str, code: int) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bn_ml.config import LoadedSettings
-from bn_ml.domain.account import ControlState
+from bn_ml.domain.account import Balance, ControlState
 from bn_ml.domain.events import LiveStarted
 from bn_ml.domain.market import ZERO, iso
 from bn_ml.env import ENV_FILE, loose_permissions
@@ -22,7 +22,7 @@ from scripts.wiring import TradingBot
 from trader.book_verdict import RECONCILIATION, UNEXPLAINED
 from trader.entries import free_disk_mb
 from trader.live_capital import note_started, planned_capital
-from trader.preflight import Finding, KeyRights, PreflightFacts, judged
+from trader.preflight import MAX_CLOCK_OFFSET_S, Finding, KeyRights, PreflightFacts, judged
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,7 @@ class LiveStart:
 
     def _facts(self) -> PreflightFacts:
         bot, settings = self.bot, self.bot.settings
-        rights = _rights(self.account)
-        balances = self.account.exchange.balances() if rights else {}
+        rights, balances = _account(self.account)
         free = balances[settings.base_quote].free if settings.base_quote in balances else ZERO
         now = bot.world.clock.now()
         listed = bot.world.source.markets()
@@ -69,7 +68,7 @@ class LiveStart:
         control = bot.store.control()
         return PreflightFacts(
             rights=rights,
-            offset_s=self.account.clock_offset_s(),
+            offset_s=_offset_s(self.account),
             quote_free=free,
             capital=planned_capital(bot.store, settings, free),
             positions=len(bot.store.open_positions()),
@@ -88,19 +87,29 @@ class LiveStart:
         )
 
 
-def _rights(account: LiveAccount) -> KeyRights | None:
-    """Ask what the key may do, None where the exchange refuses to say; raises `Transient`."""
+def _account(account: LiveAccount) -> tuple[KeyRights | None, Mapping[str, Balance]]:
+    """Ask what the key may do and what is held; nothing where the exchange refuses to say. Raises `Transient`."""
     try:
-        flags, permissions = account.exchange.account_flags(), account.exchange.api_permissions()
+        (flags, balances), permissions = account.exchange.account(), account.exchange.api_permissions()
     except Transient:
         raise
     except ExchangeError as error:
         log.error("the key's rights cannot be read error=%s", error)
-        return None
+        return None, {}
     if permissions is None:
-        return KeyRights(flags.can_trade, None, None)
+        return KeyRights(flags.can_trade, None, None), balances
     may_trade = flags.can_trade and permissions.may_trade_spot
-    return KeyRights(may_trade, permissions.may_withdraw, permissions.is_ip_restricted)
+    return KeyRights(may_trade, permissions.may_withdraw, permissions.is_ip_restricted), balances
+
+
+def _offset_s(account: LiveAccount) -> float | None:
+    """Give the exchange's clock minus ours; one that forbids the start is measured once more before it does."""
+    offset_s = account.clock_offset_s()
+    if offset_s is None or abs(offset_s) >= MAX_CLOCK_OFFSET_S:
+        account.clock.distrust()
+        account.exchange.keep_time()
+        offset_s = account.clock_offset_s()
+    return offset_s
 
 
 def _unwritable(bot: TradingBot) -> str:

@@ -9,6 +9,7 @@ from bn_ml.domain.market import iso
 from bn_ml.state_reader import StateReader
 from bn_ml.state_store import StateStore
 from ml_engine.bundle_metadata import BundleMetadata
+from ml_engine.training_progress import KEPT, SymbolOutcome
 
 SHOWN = {
     "symbol",
@@ -21,6 +22,8 @@ SHOWN = {
     "ensemble_weights",
     "calibration",
     "validation_metrics",
+    "challenge",
+    "pinned",
 }
 REMEMBERED = 10_000
 
@@ -32,7 +35,8 @@ class ModelRecords:
         """Take up what the book already holds."""
         self._store = store
         rows = StateReader(store.path).latest_metrics(limit=REMEMBERED)
-        self._known = {(str(row.metrics.get("symbol")), row.metrics.get("version")) for row in rows}
+        adopted = [row.metrics for row in rows if "event" not in row.metrics]
+        self._known = {(str(metrics.get("symbol")), metrics.get("version")) for metrics in adopted}
         trained = (str(row.metrics.get("trained_at", "")) for row in rows)
         self._newest = max(trained, default="")
 
@@ -48,3 +52,14 @@ class ModelRecords:
                 self._store.put("last_retrain_at", figures["trained_at"], now)
         self._known.add((metadata.symbol, metadata.version))
         self._newest = max(self._newest, figures["trained_at"])
+
+
+def keep_challenge(store: StateStore, outcome: SymbolOutcome, now: datetime) -> None:
+    """Write a row of `model_metrics` for a challenger that did not take the champion's place, with both losses."""
+    figures = {
+        "event": KEPT,
+        "symbol": outcome.symbol,
+        "version": outcome.version,
+        "reason": "; ".join(outcome.reasons),
+    }
+    store.add_model_metrics(now, {**figures, "challenge": dict(outcome.challenge)})

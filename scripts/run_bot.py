@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from scripts.bot_session import run_session
+    with cli.collector_at_rest():
+        from scripts.bot_session import run_session
 
     return run_session(arguments)
 

@@ -7,9 +7,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts import cli
@@ -55,41 +54,9 @@ def load(arguments: argparse.Namespace) -> Settings:
 
 def run_once(arguments: argparse.Namespace, settings: Settings, *, trained_by: str) -> Run:
     """Choose the symbols, read the market, train, and give every outcome."""
-    from bn_ml.domain.market import from_ms
-    from ml_engine.bundle_signing import key_file
-    from ml_engine.training_data import load_market
-    from ml_engine.training_progress import UP_TO_DATE, SymbolOutcome
-    from ml_engine.training_session import TrainingJob, finished, run_session, symbols_to_train
-    from scripts.market_basket import basket
-    from scripts.training_market import open_history, training_clock, training_end
+    from scripts.training_once import train
 
-    wanted = _symbols(arguments, settings)
-    clock = training_clock(settings, arguments.until)
-    history, source = open_history(settings, clock)
-    end_ms = training_end(settings, clock, arguments.until, history, wanted)
-    trained_at = from_ms(end_ms)
-    market = load_market(history, wanted, basket(settings), settings.model, end_ms=end_ms)
-    signing_key = key_file(Path(settings.model.models_dir), os.environ)
-    job = TrainingJob(settings, market, arguments.quick, trained_at, trained_by, signing_key)
-    due, fresh = wanted, wanted[:0]
-    if _missing_only(arguments, settings):
-        limit = arguments.max_model_age_hours or settings.model.retraining.max_model_age_hours
-        due, fresh = symbols_to_train(job.store(), wanted, now=trained_at, max_age_hours=limit)
-    log.info(
-        "training %d of %d symbols from %s until %s, %s, fixed parameters (no search)",
-        len(due),
-        len(wanted),
-        source,
-        from_ms(end_ms).isoformat(),
-        "quick" if arguments.quick else "full",
-    )
-    emit = _emit_json if arguments.progress_json else _emit_text
-    outcomes = run_session(job, due, emit, jobs=arguments.jobs or max(1, (os.cpu_count() or 1) - 1))
-    everything = (*outcomes, *(SymbolOutcome(symbol, UP_TO_DATE) for symbol in fresh))
-    total = finished(everything)
-    if arguments.progress_json:
-        emit(total)
-    return Run(everything, total, source)
+    return train(arguments, settings, trained_by=trained_by)
 
 
 def present(run: Run, arguments: argparse.Namespace) -> int:
@@ -110,7 +77,8 @@ def present(run: Run, arguments: argparse.Namespace) -> int:
     return cli.DONE
 
 
-def _symbols(arguments: argparse.Namespace, settings: Settings) -> tuple[Symbol, ...]:
+def symbols_of(arguments: argparse.Namespace, settings: Settings) -> tuple[Symbol, ...]:
+    """Give the symbols asked for: those named, else the configured ones."""
     from bn_ml.domain.market import Symbol
     from bn_ml.errors import ConfigError
 
@@ -125,11 +93,9 @@ def _symbols(arguments: argparse.Namespace, settings: Settings) -> tuple[Symbol,
     return distinct if named else distinct[: settings.universe.train_max_symbols]
 
 
-def _missing_only(arguments: argparse.Namespace, settings: Settings) -> bool:
-    """Whether young bundles stay: a named symbol is trained unless the flag says otherwise."""
-    if arguments.train_all:
-        return False
-    return bool(arguments.train_missing_only or (settings.universe.train_missing_only and not arguments.symbol))
+def emitter(arguments: argparse.Namespace) -> Callable[[Message], None]:
+    """Give how messages are told: as lines of JSON on stdout, or as log lines."""
+    return _emit_json if arguments.progress_json else _emit_text
 
 
 def _emit_json(message: Message) -> None:

@@ -20,14 +20,18 @@ def parser(name: str, purpose: str) -> argparse.ArgumentParser:
     which.add_argument("--train-all", action="store_true", help="every configured symbol")
     made.add_argument("--max-model-age-hours", type=_positive, metavar="H", help="an older bundle is trained again")
     made.add_argument("--models-dir", type=Path, metavar="DIR", help="folder of the bundles")
-    made.add_argument("--no-hpo", action="store_true", help="fixed parameters (this version never searches)")
+    made.add_argument("--no-hpo", action="store_true", help="configured parameters, nothing is searched")
     made.add_argument("--paper", action="store_true", help="accepted, no effect: training needs no account")
     made.add_argument("--jobs", type=_whole, metavar="N", help="symbols trained at once (default: cores less one)")
     made.add_argument("--until", type=_instant, metavar="DATE", help="use nothing known after this instant (UTC)")
     made.add_argument("--quick", action="store_true", help="a smaller ensemble, for a first start")
     made.add_argument("--market-data", choices=MODES, help="where bars come from (default: configured)")
+    made.add_argument(
+        "--no-challenge", action="store_true", help="replace a bundle without comparing it with the new one"
+    )
     made.add_argument("--progress-json", action="store_true", help="one JSON line per step on stdout, nothing else")
     made.add_argument("--nice", type=int, default=0, help=argparse.SUPPRESS)
+    made.add_argument("--started-by", default=None, help=argparse.SUPPRESS)
     return made
 
 

@@ -19,7 +19,8 @@ def table(outcomes: Sequence[SymbolOutcome]) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     for outcome in outcomes:
         lines += [f"{outcome.symbol}: {reason}" for reason in outcome.reasons]
-        if outcome.files:
+        lines += _challenge(outcome)
+        if outcome.files and outcome.result != "kept_champion":
             lines.append(
                 f"{outcome.symbol}: {outcome.recipe} recipe, {outcome.calibration} map, files in {outcome.files}"
             )
@@ -42,6 +43,21 @@ def _cells(outcome: SymbolOutcome) -> tuple[str, ...]:
         " ".join(f"{name} {weight:.2f}" for name, weight in sorted(outcome.weights.items())),
         f"{outcome.seconds:.0f}",
     )
+
+
+def _challenge(outcome: SymbolOutcome) -> list[str]:
+    """Say how the challenger stood against the champion, nothing where they were not compared."""
+    told = outcome.challenge
+    if not told.get("compared"):
+        return []
+    percent = " ".join(
+        f"{100.0 * float(told[name] or 0.0):+.2f}%" for name in ("difference", "difference_lower", "difference_upper")
+    )
+    return [
+        f"{outcome.symbol}: log-loss {told['challenger_loss']:.4f} against {told['champion_loss']:.4f} of version "
+        f"{told['champion_version']} on {told['rows']} rows ({told['recorded_rows']} recorded live), "
+        f"difference over the class shares' loss with its 10 % and 90 % bounds: {percent}"
+    ]
 
 
 def _bounded(estimate: tuple[float | None, ...], scale: float, unit: str) -> str:

@@ -19,12 +19,13 @@ from bn_ml.domain.market import Symbol, from_ms
 from bn_ml.errors import ConfigError
 from bn_ml.journal import Journal
 from bn_ml.ports import Background, EventSink
+from bn_ml.prediction_log import PredictionLog
 from bn_ml.settings import Settings
 from bn_ml.state_store import StateStore
 from data_manager.cached_bars import CachedBars
 from data_manager.data_manager import BinanceDataManager
 from data_manager.feature_engineer import FeatureEngineer
-from data_manager.feature_feed import BatchFeatureFeed, FeatureFeed, LiveFeatureFeed, MarketBasket
+from data_manager.feature_feed import BatchFeatureFeed, FeatureFeed, LiveFeatureFeed, MarketBasket, WindowBars
 from data_manager.feed_checks import FeedLimits
 from data_manager.open_source import replay_source
 from data_manager.source import DataSource, RemoteVenue
@@ -33,12 +34,15 @@ from ml_engine.bundle_signing import key_file
 from ml_engine.bundle_store import BundleStore
 from ml_engine.predictor import MLEnsemblePredictor
 from monitoring.exports import PositionsExport, ScanExports
+from monitoring.mood_exports import MoodExports
 from monitoring.realtime_prices import RealtimePrices, open_realtime_prices
 from monitoring.symbols_to_stream import SymbolsToStream
 from scanner.multi_pair_scanner import MultiPairScanner, ScanExtras
 from scripts.accounts import Account, PaperAccount
 from scripts.background import BundleAdoption, LoopBeat, Retention
+from scripts.drift_watch import Watch, open_watch
 from scripts.market_basket import basket
+from scripts.market_mood import ScanMood, open_mood
 from scripts.model_records import ModelRecords
 from scripts.venue_facts import banned_until, clock_offset_s, say_without_benchmark
 from scripts.worlds import World
@@ -76,13 +80,15 @@ class TradingBot:
     lock: ProcessLock
     feature_hash: str
     symbols: tuple[Symbol, ...]
-    exports: tuple[ScanExports | PositionsExport, ...]
+    exports: tuple[ScanExports | PositionsExport | MoodExports, ...]
+    predictions: PredictionLog
     prices: RealtimePrices | None = None
 
     def close(self) -> None:
-        """End the price stream, close the database and free the lock."""
+        """End the price stream, close the databases and free the lock."""
         if self.prices is not None:
             self.prices.stop()
+        self.predictions.close()
         self.store.close()
         self.lock.release()
 
@@ -118,23 +124,22 @@ def open_bot(settings: Settings, world: World, extras: Extras, account: Account 
     desk = Desk(store, Journal(store, extras.observers), clock, market, exchange, settings, mode=account.mode)
     engineer = FeatureEngineer(settings.model)
     bundles = open_bundles(settings, engineer.feature_hash)
-    predictor = MLEnsemblePredictor(
-        settings.model,
-        bundles,
-        feature_hash=engineer.feature_hash,
-        as_of=world.is_replay,
-        fees_frac=settings.risk.fees_pct,
-    )
+    predictor = _predictor(settings, bundles, engineer, as_of=world.is_replay)
     scanned = _limited(settings, extras.symbols, world.source)
     say_without_benchmark(settings, world.source)
-    feed = _feed(settings, world, market, engineer)
-    scanner = MultiPairScanner(scanned, market, feed, predictor, extras=_scan_extras(scanned, world.source))
-    exports = _exports(settings, store, each_cycle=not world.is_replay)
-    chores: list[Background] = [BundleAdoption(predictor, live=not world.is_replay, records=ModelRecords(store))]
-    if not world.is_replay:
+    feeds = partial(feature_feed, settings, world, market, engineer, windows=predictor.window_bars)
+    each_cycle = not world.is_replay
+    moods = MoodExports(Path(settings.monitoring.metrics_dir), each_cycle=each_cycle)
+    mood = open_mood(scanned, store, market, moods, source=world.source.name)
+    watch = open_watch(settings, store, predictor, market, world=world, fresh_feed=feeds)
+    joined = _scan_extras(scanned, world.source, mood, watch)
+    scanner = MultiPairScanner(scanned, market, feeds(), predictor, extras=joined)
+    exports = (*_exports(settings, store, each_cycle=each_cycle), moods)
+    chores: list[Background] = [BundleAdoption(predictor, live=each_cycle, records=ModelRecords(store)), mood]
+    if each_cycle:
         chores.append(Retention(store, settings.storage.retention_days))
-    streams = _streams(prices, store, scanned)
-    own = Extras(background=(*chores, *extras.background), watchers=(*exports, *streams, *extras.watchers))
+    beside: list[CycleWatcher] = [watch.keep, *exports[:2], *_streams(prices, store, scanned), *extras.watchers]
+    own = Extras(background=(*chores, watch.chore, *extras.background), watchers=tuple(beside))
     return TradingBot(
         settings=settings,
         world=world,
@@ -150,7 +155,21 @@ def open_bot(settings: Settings, world: World, extras: Extras, account: Account 
         feature_hash=engineer.feature_hash,
         symbols=_named(scanned),
         exports=exports,
+        predictions=watch.predictions,
         prices=prices,
+    )
+
+
+def _predictor(
+    settings: Settings, bundles: BundleStore, engineer: FeatureEngineer, *, as_of: bool
+) -> MLEnsemblePredictor:
+    """Give the judge of feature rows; `as_of` where time jumps from bar to bar."""
+    return MLEnsemblePredictor(
+        settings.model,
+        bundles,
+        feature_hash=engineer.feature_hash,
+        as_of=as_of,
+        fees_frac=settings.risk.fees_pct,
     )
 
 
@@ -197,12 +216,17 @@ def _named(settings: Settings) -> tuple[Symbol, ...]:
     return tuple(Symbol(name) for name in dict.fromkeys(universe.training_symbols) if name not in universe.exclude)
 
 
-def _scan_extras(settings: Settings, source: DataSource) -> ScanExtras:
-    """Give what joins a scan: the venue's list where symbols are to be discovered."""
-    return ScanExtras(listings=VenueListings(source, settings) if settings.universe.discovery.enabled else None)
+def _scan_extras(settings: Settings, source: DataSource, mood: ScanMood, watch: Watch) -> ScanExtras:
+    """Give what joins a scan: the market's mood, the watch on drift, and the venue's list where to discover symbols."""
+    listings = VenueListings(source, settings) if settings.universe.discovery.enabled else None
+    wanted = mood if settings.santrade_intelligence.enabled else None
+    return ScanExtras(mood=wanted, drift=watch.monitor, listings=listings)
 
 
-def _feed(settings: Settings, world: World, market: BinanceDataManager, engineer: FeatureEngineer) -> FeatureFeed:
+def feature_feed(
+    settings: Settings, world: World, market: BinanceDataManager, engineer: FeatureEngineer, *, windows: WindowBars
+) -> FeatureFeed:
+    """Give the feature rows of a world: computed when asked, or a replay's weeks ahead; `windows` as the feeds say."""
     market_basket = _market_basket(settings, world.source)
     limits = FeedLimits(settings.data.max_bar_delay_sec, settings.data.max_gap_bars)
     if world.is_replay:
@@ -210,9 +234,10 @@ def _feed(settings: Settings, world: World, market: BinanceDataManager, engineer
         most = max(len(market_basket.symbols if market_basket else ()), len(settings.universe.training_symbols))
         if settings.universe.discovery.enabled:
             most += min(settings.scanner.max_pairs, len(ahead.markets()))
-        return BatchFeatureFeed(engineer, ahead, basket=market_basket, limits=limits, blocks=2 * most + 2)
+        kept = 2 * most + 2
+        return BatchFeatureFeed(engineer, ahead, basket=market_basket, limits=limits, blocks=kept, windows=windows)
     cached = CachedBars(market)
-    return LiveFeatureFeed(engineer, cached, basket=market_basket, limits=limits, preparer=cached)
+    return LiveFeatureFeed(engineer, cached, basket=market_basket, limits=limits, preparer=cached, windows=windows)
 
 
 def _market_basket(settings: Settings, source: DataSource) -> MarketBasket | None:

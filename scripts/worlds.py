@@ -20,10 +20,11 @@ from pathlib import Path
 from bn_ml.clock import ScaledClock, SimulatedClock, SystemClock
 from bn_ml.domain.market import Timeframe, from_ms, iso
 from bn_ml.errors import ConfigError
+from bn_ml.patience import Patience
 from bn_ml.ports import Clock
 from bn_ml.settings import Settings
 from bn_ml.weight import WeightMeter
-from data_manager.open_source import live_source, open_source, replay_source, synthetic_source
+from data_manager.open_source import account_source, open_source, replay_source, synthetic_source
 from data_manager.source import DataSource
 
 log = logging.getLogger(__name__)
@@ -70,9 +71,9 @@ def open_world(settings: Settings, mode: str, stop: threading.Event) -> World:
     return World(wall_clock, open_source(settings, wall_clock, mode))
 
 
-def open_live_world(settings: Settings, clock: Clock, weight: WeightMeter) -> World:
+def open_live_world(settings: Settings, clock: Clock, weight: WeightMeter, patience: Patience) -> World:
     """Give the world of live trading: the exchange's own time and prices, over the request weight orders draw on."""
-    return World(clock, live_source(settings, clock, weight))
+    return World(clock, account_source(settings, clock, weight, patience))
 
 
 def last_recorded(path: Path) -> datetime | None:

@@ -50,15 +50,8 @@ class EntryMaker:
         """Judge every opportunity in rank order and buy what is approved."""
         held = tuple(position.symbol for position in self._positions.open_positions())
         for opportunity in ranked(scan.opportunities, held, scan):
-            try:
-                request = self._request(opportunity, scan, breakers)
-            except MarketDataError as error:
-                tally.refusals[error.reason] += 1
-                continue
-            decision = self._risk.judge(request)
-            if not decision.approved:
-                self._refuse(request, decision, tally)
-            elif self._buy(request, decision, tally):
+            approved = self._approved(opportunity, scan, breakers, tally)
+            if approved is not None and self._buy(*approved, tally):
                 tally.opened += 1
         self._write_refusals()
 
@@ -70,6 +63,43 @@ class EntryMaker:
         """Sum what entries have bought, or may still buy, since UTC midnight."""
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         return sum((spent_or_reserved(record) for record in self._desk.store.entries_since(midnight)), ZERO)
+
+    def _approved(
+        self, opportunity: Opportunity, scan: ScanReport, breakers: tuple[BreakerStatus, ...], tally: CycleTally
+    ) -> tuple[EntryRequest, RiskDecision] | None:
+        """Judge an opportunity, and again after its places were counted: prices may have moved in the meantime.
+
+        None when it is refused, which is counted.
+        """
+        judged = self._judged(opportunity, scan, breakers, tally)
+        if judged is None:
+            return None
+        request, _ = judged
+        if not self._protection.takes_a_stop(request.rules):
+            self._not_sent(request, "no_valid_stop", 0.0, 1.0, tally)
+            log.info("order not sent symbol=%s no place for its stop", request.symbol)
+            return None
+        age, limit = request.quote.age_s(self._desk.clock.now()), self._desk.settings.data.max_quote_age_entry_sec
+        if age > limit:
+            # Counting the places took its time.
+            self._not_sent(request, "quote_stale", age, float(limit), tally)
+            return None
+        took_time = self._desk.clock.now() > request.now
+        return self._judged(opportunity, scan, breakers, tally) if took_time else judged
+
+    def _judged(
+        self, opportunity: Opportunity, scan: ScanReport, breakers: tuple[BreakerStatus, ...], tally: CycleTally
+    ) -> tuple[EntryRequest, RiskDecision] | None:
+        try:
+            request = self._request(opportunity, scan, breakers)
+        except MarketDataError as error:
+            tally.refusals[error.reason] += 1
+            return None
+        decision = self._risk.judge(request)
+        if decision.approved:
+            return request, decision
+        self._refuse(request, decision, tally)
+        return None
 
     def _request(self, opportunity: Opportunity, scan: ScanReport, breakers: tuple[BreakerStatus, ...]) -> EntryRequest:
         positions, intents = self._positions.open_positions(), self._orders.open_intents()
@@ -119,15 +149,6 @@ class EntryMaker:
         for problem in problems[:1]:
             self._not_sent(request, problem.code, float(problem.got), float(problem.needed), tally)
             log.info("order not sent symbol=%s %s", request.symbol, problem.message)
-            return False
-        if not self._protection.takes_a_stop(request.rules):
-            self._not_sent(request, "no_valid_stop", 0.0, 1.0, tally)
-            log.info("order not sent symbol=%s no place for its stop", request.symbol)
-            return False
-        age, limit = request.quote.age_s(self._desk.clock.now()), self._desk.settings.data.max_quote_age_entry_sec
-        if age > limit:
-            # Counting the places took its time.
-            self._not_sent(request, "quote_stale", age, float(limit), tally)
             return False
         self._write_refusals()
         try:

@@ -52,16 +52,12 @@ class TrancheOrders:
         return next((item for item in resting if item.intent.purpose is Purpose.STOP), None)
 
     def cancel_all(self, position_id: str, label: str | None = None) -> bool:
-        """Cancel a tranche's orders, or all of a position; False when an answer is unclear.
+        """Cancel a tranche's orders, or all of a position, tranche by tranche; False where an answer is unclear.
 
-        One cancel ends both legs of a list, so what it has ended is not cancelled again.
+        The tranches after an unclear one keep their orders.
         """
-        for record in self._orders.open_of(position_id):
-            still_open = record.intent.client_id in {item.intent.client_id for item in self._orders.open_intents()}
-            if still_open and label in (None, record.intent.tranche):
-                self._orders.cancel(record)
-        left = self._orders.open_of(position_id)
-        return not any(label in (None, record.intent.tranche) for record in left)
+        labels = dict.fromkeys(record.intent.tranche for record in self._orders.open_of(position_id))
+        return all(self._cancel(position_id, name) for name in labels if label in (None, name))
 
     def rest_of(self, position: Position, label: str) -> Decimal:
         """Give what is left of a tranche: its plan less what its orders have sold, never what others already offer."""
@@ -139,6 +135,13 @@ class TrancheOrders:
         """Store a position in a transaction of its own."""
         with self._store.transaction():
             self.positions.save(position)
+
+    def _cancel(self, position_id: str, label: str) -> bool:
+        """Cancel a tranche's orders; one cancel ends both legs of a list, what it has ended is not cancelled again."""
+        for record in self.live(position_id, label):
+            if record.intent.client_id in {item.intent.client_id for item in self._orders.open_intents()}:
+                self._orders.cancel(record)
+        return not self.live(position_id, label)
 
     def _settled(self, position_id: str, tranche: Tranche) -> Tranche:
         stop = self.stop_of(position_id, tranche.label)

@@ -299,6 +299,30 @@ class BundleRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class MoodChanged(Event):
+    """The mood of the whole market became another: its signal or its regime."""
+
+    signal: str
+    regime: str
+    confidence: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class DriftDetected(Event):
+    """What a bundle says stopped coming true; of the whole market when `symbol` is None.
+
+    `chart` is the one that went too far: loss, return, coverage; market or benchmark for the market.
+    """
+
+    symbol: Symbol | None
+    chart: str
+    score: float
+    limit: float
+    bundle_version: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class CycleFailed(Event):
     """An unexpected error ended a cycle without further entries."""
 

@@ -59,7 +59,8 @@ class Signal:
     """What the ensemble says about one symbol, known at the close `at` of the newest bar used.
 
     `reason` is None for BUY or SELL and for a HOLD that is the models' own choice through no gate's refusal; otherwise
-    the code of the first gate that failed. `base_rate` is the BUY share of the training labels.
+    the code of the first gate that failed. `base_rate` is the BUY share of the training labels, `width_frac` the label
+    width the bundle was trained on at this bar (0 when unknown).
     """
 
     symbol: Symbol
@@ -74,6 +75,7 @@ class Signal:
     bundle_version: int | None = None
     data_source: str = ""
     gates: tuple[GateVerdict, ...] = ()
+    width_frac: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a naive instant and a gated BUY."""
@@ -112,8 +114,7 @@ def hold(symbol: Symbol, at: datetime, reason: str, data_source: str = "") -> Si
 class Opportunity:
     """A scored signal. Scores run from 0 to 10; `atr_frac` is ATR(14) over the close of the base timeframe.
 
-    `volatility_frac` is the deviation of log returns of one base bar over the volatility window (96 bars);
-    `width_frac` the label width the bundle was trained on at this bar (0 when unknown).
+    `volatility_frac` is the deviation of log returns of one base bar over the volatility window (96 bars).
     """
 
     signal: Signal
@@ -131,6 +132,11 @@ class Opportunity:
     def symbol(self) -> Symbol:
         """The symbol scored."""
         return self.signal.symbol
+
+    @property
+    def width_frac(self) -> float:
+        """The label width of the bundle at this bar, 0 when unknown."""
+        return self.signal.width_frac
 
     def as_dict(self) -> dict[str, object]:
         """Give the shape users see."""

@@ -15,6 +15,7 @@ from bn_ml.domain.market import ZERO, MarketRules, Quote, Symbol, Timeframe, fro
 from bn_ml.errors import ExchangeError, MarketDataError
 from bn_ml.exchange import KLINES_PER_REQUEST, PING_TIMEOUT_MS, ExchangeReader
 from bn_ml.exchange_info import parse_exchange_info
+from bn_ml.patience import Patience
 from bn_ml.ports import Clock
 from bn_ml.settings import ExchangeSettings
 from bn_ml.venue_names import venue_name
@@ -41,13 +42,20 @@ class BinanceSource:
     concurrency = 8
 
     def __init__(
-        self, settings: ExchangeSettings, clock: Clock, *, offset_ms: int = 0, weight: WeightMeter | None = None
+        self,
+        settings: ExchangeSettings,
+        clock: Clock,
+        *,
+        offset_ms: int = 0,
+        weight: WeightMeter | None = None,
+        patience: Patience | None = None,
     ) -> None:
         """Nothing is sent yet; `offset_ms` is the venue's clock minus ours.
 
-        `weight` is the request weight shared with whatever else this process sends, bans included.
+        `weight` is the request weight shared with whatever else this process sends, bans included; `patience` that of
+        the process's start, while it lasts.
         """
-        self._reader = ExchangeReader(settings, clock, weight=weight)
+        self._reader = ExchangeReader(settings, clock, weight=weight, patience=patience)
         self._clock = clock
         self._offset_ms = offset_ms
         self.name = _label(settings)
@@ -191,7 +199,7 @@ def _bars(symbol: Symbol, timeframe: Timeframe, rows: Sequence[Sequence[object]]
     return Bars(symbol, timeframe, times, opened, high, low, close, volume, source, quote_volume, trades)
 
 
-def _turnover(statistics: Mapping[str, object]) -> tuple[str, Decimal | None]:
+def _turnover(statistics: object) -> tuple[str, Decimal | None]:
     """Read one symbol's 24 h statistics: the venue's name of it, and its turnover, None when that is no number."""
     if not isinstance(statistics, Mapping):
         return "", None

@@ -66,9 +66,9 @@ class Control:
         return application
 
     def clock(self) -> Json:
-        """Give the market's time."""
-        clock = self._world.clock
-        return {"now_ms": self._world.move(), "speed": clock.speed, "frozen": clock.frozen}
+        """Give the market's time, and by how much the exchange's clock is ahead of it."""
+        clock, offset_ms = self._world.clock, self._world.line.offset_ms
+        return {"now_ms": self._world.move(), "speed": clock.speed, "frozen": clock.frozen, "offset_ms": offset_ms}
 
     def faults(self) -> Json:
         """Give what has gone wrong so far."""

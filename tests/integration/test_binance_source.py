@@ -11,9 +11,11 @@ import pytest
 
 from bn_ml.clock import SimulatedClock, SystemClock
 from bn_ml.domain.market import Symbol, Timeframe, from_ms
-from bn_ml.errors import ExchangeError, MarketDataError, Transient
+from bn_ml.errors import ExchangeError, MarketDataError, Transient, Unreachable
 from bn_ml.exchange import Credentials, build_client
+from bn_ml.patience import Patience
 from bn_ml.settings import ExchangeSettings, Settings
+from bn_ml.weight import WeightMeter
 from data_manager.data_manager import BinanceDataManager
 from data_manager.open_source import open_source
 from data_manager.sources.binance import BinanceSource
@@ -172,6 +174,57 @@ def test_an_answer_that_is_no_json_is_repeated(exchange: LoopbackExchange) -> No
     source, _ = a_source(exchange)
     exchange.failures = [Failure(200, ""), Failure(200, "<html>")]
     assert len(source.bars(BTC, Timeframe.M15, START_MS, START_MS + QUARTER)) == 1
+
+
+def test_a_start_repeats_at_once_what_makes_no_sense_and_outwaits_a_short_ban(exchange: LoopbackExchange) -> None:
+    clock = SimulatedClock(from_ms(NOW_MS))
+    chosen = settings(exchange, retry_attempts=3, retry_backoff_sec=0.5)
+    patience = Patience(clock, chosen)
+    patience.begin_start()
+    source = BinanceSource(chosen, clock, patience=patience)
+    busy = '{"code":-1003,"msg":"Too much request weight used."}'
+    overloaded = '{"code":-1008,"msg":"Server is currently overloaded with other requests."}'
+    exchange.failures = [Failure(200, "{}"), Failure(200, "[]"), Failure(503, overloaded), Failure(403, "<html>")]
+    assert source.markets()[BTC].min_notional == 5
+    assert clock.now() == from_ms(NOW_MS) + timedelta(seconds=0.05 + 0.1 + 0.2 + 0.4)
+    exchange.failures = [Failure(429, busy, {"Retry-After": "10"})]
+    before = clock.now()
+    assert source.quote(BTC).bid == 100
+    assert clock.now() == before + timedelta(seconds=10)
+    exchange.failures = [Failure(429, busy, {"Retry-After": "11"})]
+    with pytest.raises(Unreachable):
+        source.quote(BTC)
+
+
+@pytest.mark.parametrize(("starting", "waits"), [(True, False), (False, True)])
+def test_the_reads_of_a_start_draw_on_the_weight_kept_back_for_orders(
+    exchange: LoopbackExchange, starting: bool, waits: bool
+) -> None:
+    clock = SimulatedClock(from_ms(NOW_MS))
+    chosen = settings(exchange, timeout_ms=1000)
+    patience = Patience(clock, chosen)
+    if starting:
+        patience.begin_start()
+    weight = WeightMeter(clock, 0.5, limit=200, kept_back=0.2)
+    weight.spend(70)
+    BinanceSource(chosen, clock, weight=weight, patience=patience).markets()
+    assert (clock.now() > from_ms(NOW_MS)) is waits
+    if starting:
+        with pytest.raises(Unreachable, match="used up"):
+            BinanceSource(chosen, clock, weight=weight, patience=patience).markets()
+
+
+def test_bars_that_are_no_lists_are_asked_for_again(exchange: LoopbackExchange) -> None:
+    source, _ = a_source(exchange)
+    exchange.failures = [Failure(200, "[5]"), Failure(200, "{}")]
+    assert len(source.bars(BTC, Timeframe.M15, START_MS, START_MS + QUARTER)) == 1
+
+
+@pytest.mark.parametrize("body", ['{"serverTime": "5"}', '{"serverTime": 0}', '{"serverTime": true}', "{}", "[]"])
+def test_a_time_that_is_none_is_no_connection(body: str, exchange: LoopbackExchange) -> None:
+    exchange.failures = [Failure(200, body)]
+    with pytest.raises(Transient):
+        BinanceSource.connect(settings(exchange), SimulatedClock(from_ms(NOW_MS)))
 
 
 @pytest.mark.parametrize("status", [429, 418])

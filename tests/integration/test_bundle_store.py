@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bn_ml.domain.market import Symbol
 from bn_ml.errors import ModelError
 from ml_engine.bundle import CORE_FILES, MANIFEST_FILE, SIGNATURE_FILE, Manifest, core_files, manifest_of
-from ml_engine.bundle_publishing import choose_vector_rows, publish
+from ml_engine.bundle_publishing import Asked, choose_vector_rows, publish
 from ml_engine.bundle_signing import ensure_key, local_public_key, sign
 from ml_engine.bundle_store import BundleStore
 from tests.fakes.bundle_builders import (
@@ -391,7 +391,7 @@ def test_publishing_writes_what_joblib_users_expect(tmp_path: Path) -> None:
         a_bundle().metadata,
         members=members(),
         ensemble=an_ensemble(),
-        vector_rows=chosen,
+        asked=Asked(chosen),
         reference=a_bundle().reference,
     )
     assert saved.vectors.rows.shape == (256, len(COLUMNS))
@@ -408,7 +408,7 @@ def test_publishing_refuses_arrays_that_differ_from_the_library(tmp_path: Path) 
             a_bundle().metadata,
             members={**members(), "rf": members(seed=8)["rf"]},
             ensemble=an_ensemble(),
-            vector_rows=training_rows(64)[0],
+            asked=Asked(training_rows(64)[0]),
             reference={},
         )
     assert reason_of(error) == "bundle_refused"

@@ -12,7 +12,7 @@ import pytest
 from bn_ml.domain.account import ControlState
 from bn_ml.domain.events import RiskRefused
 from tests.fakes.faulty_exchange import Fault
-from tests.fakes.money_world import AAA, BBB, MoneyWorld, NewWorld
+from tests.fakes.money_world import AAA, BBB, MoneyWorld, NewWorld, money_settings
 from tests.fakes.venue_troubles import foreign_stop
 from trader.entries import free_disk_mb
 from trader.entry_plan import load_plan
@@ -34,10 +34,10 @@ def refused(world: MoneyWorld) -> list[tuple[str, float, float]]:
 
 def while_counting(world: MoneyWorld, act: Callable[[], object]) -> None:
     """Let something happen between judging and sending, once."""
-    left = [act]
+    left, scans = [act], world.scanner.scans
 
     def hook(method: str, client_ids: tuple[str, ...]) -> None:
-        if method == "open_orders" and left:
+        if method == "open_orders" and left and world.scanner.scans > scans:
             left.pop()()
 
     world.faults.before_call = hook
@@ -93,6 +93,25 @@ def test_one_that_waited_exactly_as_long_as_it_may_is_sent(world: MoneyWorld) ->
     limit = world.settings.data.max_quote_age_entry_sec
     while_counting(world, lambda: world.clock.sleep_until(world.clock.now() + timedelta(seconds=limit)))
     assert world.buy(AAA).opened == 1
+
+
+def test_one_that_would_be_too_much_at_the_prices_of_now(new_world: NewWorld, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    world = new_world(
+        tmp_path / "full", money_settings(risk={"max_exposure_pct": 0.11, "max_symbol_exposure_pct": 0.11})
+    )
+    world.start()
+    assert world.buy(BBB).opened == 1
+
+    def rise() -> None:
+        world.clock.sleep_until(world.clock.now() + timedelta(milliseconds=40))
+        world.market.move(BBB, "101.90")
+
+    while_counting(world, rise)
+    world.buy(AAA)
+    held = sum(item.remaining_quantity * D("101.89") for item in world.bot.positions.open_positions())
+    assert world.held(AAA).initial_quantity > 0
+    assert held <= world.bot.engine.account().equity * D("0.11")
 
 
 def test_one_without_data_is_counted_under_its_reason_and_the_next_is_bought(world: MoneyWorld) -> None:

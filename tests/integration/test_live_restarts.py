@@ -210,7 +210,7 @@ def _until_bought(desk: LiveDesk) -> None:
 
 def test_sigterm_ends_a_running_bot_in_time_and_leaves_its_stops(desk: LiveDesk, sandbox: SandboxThread) -> None:
     desk.sections.update(EASY)
-    process = desk.spawn("benchmarks.rehearsal_bot", *START, "--json", environ=BUYING)
+    process = desk.spawn("benchmarks.rehearsal_start", *START, "--json", environ=BUYING)
     try:
         _until_bought(desk)
         asked = SystemClock().monotonic()

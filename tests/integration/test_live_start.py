@@ -93,7 +93,8 @@ def test_a_revoked_key_is_named(desk: LiveDesk, sandbox: SandboxThread) -> None:
 
 
 def test_an_exchange_that_does_not_answer_is_unreachable(desk: LiveDesk) -> None:
-    desk.configure(exchange={"base_url": "http://127.0.0.1:9", "retry_attempts": 1, "retry_backoff_sec": 0.05})
+    nowhere = {"base_url": "http://127.0.0.1:9", "timeout_ms": 1000, "retry_attempts": 1, "retry_backoff_sec": 0.05}
+    desk.configure(exchange=nowhere)
     done = desk.process()
     assert done.code == 4
     assert "sandbox: does not tell its time" in done.err
@@ -110,6 +111,67 @@ def test_one_lost_answer_does_not_keep_the_bot_from_starting(desk: LiveDesk, san
     desk.configure(exchange={"retry_backoff_sec": 0.05})
     sandbox.post("faults", script=[{"kind": "drop_before", "path": "/api/v3/time"}])
     assert desk.bot().code == 0
+
+
+READS = (
+    "/api/v3/time",
+    "/api/v3/account",
+    "/api/v3/account/commission",
+    "/api/v3/exchangeInfo",
+    "/api/v3/openOrders",
+    "/sapi/v1/account/apiRestrictions",
+)
+PASSING = (
+    "drop_before",
+    "drop_after",
+    "unavailable",
+    "overloaded",
+    "unknown_before",
+    "timeout_before",
+    "empty",
+    "cut",
+    "forbidden",
+    "bad_gateway_before",
+)
+
+
+@pytest.mark.parametrize("path", READS)
+def test_no_passing_failure_of_any_read_keeps_the_bot_from_starting(
+    desk: LiveDesk, sandbox: SandboxThread, path: str
+) -> None:
+    desk.configure(exchange={"retry_backoff_sec": 0.05})
+    for kinds in (PASSING[:5], PASSING[5:]):
+        sandbox.post("faults", script=[{"kind": kind, "path": path} for kind in kinds])
+        done = desk.bot()
+        assert (done.code, done.failures()) == (0, []), done.err
+        assert sandbox.get("faults")["counts"].keys() >= set(kinds)
+
+
+@pytest.mark.parametrize("kind", ["overloaded", "empty"])
+@pytest.mark.parametrize("path", [path for path in READS if path != "/api/v3/openOrders"])
+def test_a_failure_that_lasts_is_an_exchange_that_cannot_be_reached(
+    desk: LiveDesk, sandbox: SandboxThread, path: str, kind: str
+) -> None:
+    desk.configure(exchange={"retry_attempts": 1, "retry_backoff_sec": 0.05, "timeout_ms": 1000})
+    sandbox.post("faults", script=[{"kind": kind, "path": path, "times": 9999}])
+    done = desk.bot()
+    assert (done.code, done.failures()) == (4, []), done.err
+    assert "LIVE TRADING" not in done.err
+
+
+@pytest.mark.parametrize("path", ["/api/v3/time", "/api/v3/openOrders", "/api/v3/exchangeInfo"])
+def test_a_short_ban_is_waited_for_within_the_start(desk: LiveDesk, sandbox: SandboxThread, path: str) -> None:
+    sandbox.post("faults", script=[{"kind": "burst_429", "amount": 900, "path": path}])
+    done = desk.bot()
+    assert (done.code, done.failures()) == (0, []), done.err
+    assert done.err.count("asks to stay away status=429 wait_s=1") == 1
+
+
+def test_a_clock_that_moves_back_within_the_start_is_measured_again(desk: LiveDesk, sandbox: SandboxThread) -> None:
+    sandbox.world.line.offset_ms = 2000
+    sandbox.post("faults", script=[{"kind": "clock_jump", "amount": 1, "path": "/sapi/v1/account/apiRestrictions"}])
+    done = desk.bot()
+    assert (done.code, done.failures()) == (0, []), done.err
 
 
 @pytest.mark.parametrize(
@@ -196,7 +258,8 @@ def test_a_channel_this_version_cannot_use_is_told(desk: LiveDesk) -> None:
 
 
 def test_an_answer_that_is_no_answer_about_the_rights_is_no_permission(desk: LiveDesk, sandbox: SandboxThread) -> None:
-    sandbox.post("faults", script=[{"kind": "forbidden", "path": "/sapi/v1/account/apiRestrictions", "times": 9}])
+    desk.configure(exchange={"retry_attempts": 1, "timeout_ms": 1000})
+    sandbox.post("faults", script=[{"kind": "forbidden", "path": "/sapi/v1/account/apiRestrictions", "times": 999}])
     done = desk.bot()
     assert done.code == 4, done.err
     assert "LIVE TRADING" not in done.err

@@ -224,7 +224,7 @@ def test_an_exit_that_never_arrived_is_tried_again_with_a_new_order(world: Money
 
 
 def test_a_cancel_that_stays_unclear_delays_the_sale_and_never_sells_twice(world: MoneyWorld) -> None:
-    world.faults.next("cancel_order", *[Fault.LOST] * 5)
+    world.faults.next("cancel_order", Fault.LOST, Fault.LOST)
     world.look(24 * 3600)
     assert world.covered()
     world.look(5)

@@ -13,7 +13,7 @@ from bn_ml.domain.account import ControlState
 from bn_ml.domain.market import Symbol
 from bn_ml.domain.orders import IntentState, Purpose
 from bn_ml.domain.positions import ExitReason
-from bn_ml.errors import MarketDataError, Refused, StateError
+from bn_ml.errors import MarketDataError, OutcomeUnknown, Refused, StateError
 from tests.fakes.faulty_exchange import Fault
 from tests.fakes.money_world import AAA, MoneyWorld, NewWorld, money_settings
 from tests.fakes.venue_troubles import heal, refuse
@@ -441,3 +441,27 @@ def test_a_raised_stop_heard_of_too_late_is_never_placed_lower(world: MoneyWorld
     world.look(5)
     assert world.covered()
     assert set(world.stops().values()) == {Decimal("99.50")}
+
+
+@pytest.mark.parametrize("reached", [0, 1, 2])
+def test_a_close_given_up_at_an_unclear_cancel_leaves_the_stops_it_has_not_reached(
+    world: MoneyWorld, reached: int
+) -> None:
+    labels = list(dict.fromkeys(item.intent.tranche for item in world.live(Purpose.STOP)))
+    cancelled: list[str] = []
+
+    def hook(called: str, client_ids: tuple[str, ...]) -> None:
+        if called == "cancel_order":
+            record = world.bot.store.intent(client_ids[0])
+            cancelled.append(record.intent.tranche if record is not None else "")
+            if cancelled[-1] == labels[reached]:
+                raise OutcomeUnknown("timed out")
+
+    world.faults.before_call = hook
+    world.bot.protection.close(world.held(), ExitReason.TIME_STOP)
+    assert list(dict.fromkeys(cancelled)) == labels[: reached + 1]
+    assert set(world.stops()) == set(labels[reached:])
+    assert not any(item.intent.purpose is Purpose.EXIT for item in world.bot.store.recent_intents(50))
+    heal(world)
+    world.look(5)
+    assert world.covered()

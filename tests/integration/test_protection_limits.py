@@ -8,7 +8,11 @@ from decimal import Decimal
 from pathlib import Path
 
 from bn_ml.domain.orders import Purpose
+from bn_ml.domain.positions import ExitReason
 from bn_ml.errors import Refused
+from tests.checker.book_rows import read_book
+from tests.checker.check_positions import check_positions
+from tests.checker.findings import Complaints
 from tests.fakes.money_world import AAA, MoneyWorld, NewWorld, money_settings
 from tests.fakes.venue_troubles import cancel_by_hand, heal, refuse
 
@@ -62,3 +66,17 @@ def test_while_sales_are_refused_each_look_tries_one_at_most(new_world: NewWorld
     for _ in range(6):
         world.look(5)
     assert world.bot.positions.open_positions() == () or world.covered()
+
+
+def test_what_is_too_small_for_a_stop_but_not_for_a_sale_is_sold_whole(new_world: NewWorld, tmp_path: Path) -> None:
+    world = new_world(tmp_path, money_settings())
+    world.start()
+    world.buy(AAA)
+    cancel_by_hand(world)
+    world.market.rule_changes = {"min_notional": D(99)}
+    world.look(5)
+    sold = world.last_closed()
+    assert (sold.close_reason, sold.dust_quantity < D("0.001")) == (ExitReason.BELOW_MIN_SIZE, True)
+    complain = Complaints()
+    check_positions(read_book(world.path), complain)
+    assert complain.result() == ()

@@ -105,7 +105,7 @@ def test_users_can_read_every_figure_of_the_report(planted: Trained, store: Bund
     money = "net_return sharpe_net sortino_net max_drawdown turnover"
     expected = {*figures.split(), *money.split()}
     assert expected <= set(metadata["validation_metrics"])
-    assert set(metadata["validation_metrics"]["members"]) == {"rf", "xgb", "lgb"}
+    assert set(metadata["validation_metrics"]["members"]) == {"rf", "xgb", "lgb", "logistic"}
     assert set(metadata["validation_metrics"]["classes"]["BUY"]) == {"precision", "recall", "f1", "base_rate"}
 
 

@@ -14,8 +14,8 @@ from bn_ml.journal import export_journal
 from bn_ml.settings import Settings
 from data_manager.data_manager import BinanceDataManager
 from data_manager.feature_engineer import FeatureEngineer
-from data_manager.feature_feed import FeatureFeed, LiveFeatureFeed
-from scripts.wiring import _feed as wiring_feed
+from data_manager.feature_feed import FeatureFeed, LiveFeatureFeed, WindowBars
+from scripts.wiring import feature_feed
 from scripts.worlds import World
 from tests.fakes.feature_market import MONDAY_MS, STEP_MS
 from tests.fakes.trading_world import REPLAYED, WARM, fitted_on, market_bars, run_replay, store_market, trading_settings
@@ -50,9 +50,11 @@ def rows(book: Path, query: str) -> list[Row]:
         return [tuple(row) for row in connection.execute(query)]
 
 
-def as_it_comes(settings: Settings, world: World, market: BinanceDataManager, engineer: FeatureEngineer) -> FeatureFeed:
+def as_it_comes(
+    settings: Settings, world: World, market: BinanceDataManager, engineer: FeatureEngineer, *, windows: WindowBars
+) -> FeatureFeed:
     """The feed of a paper run: every row computed when its bar has closed, from what the clock lets be known."""
-    feed = wiring_feed(settings, replace(world, ends_at=None), market, engineer)
+    feed = feature_feed(settings, replace(world, ends_at=None), market, engineer, windows=windows)
     assert isinstance(feed, LiveFeatureFeed)
     return feed
 
@@ -65,7 +67,7 @@ def test_the_replay_really_trades(backtest: Path) -> None:
 def test_rows_computed_ahead_and_rows_computed_live_give_the_same_journal(
     world: Path, backtest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scripts.wiring._feed", as_it_comes)
+    monkeypatch.setattr("scripts.wiring.feature_feed", as_it_comes)
     book = tmp_path / "bn_ml.db"
     run_replay(trading_settings(world, book))
     ahead, live = tmp_path / "ahead.jsonl", tmp_path / "live.jsonl"

@@ -32,6 +32,7 @@ class Tally:
     wire: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     violations: list[dict[str, object]] = field(default_factory=list)
+    fresh: int = 0
     digest: str = ""
 
     def add(self, outcome: Outcome) -> None:
@@ -56,7 +57,8 @@ class Tally:
             "restarts": self.restarts,
             "faults": dict(sorted(self.faults.items())),
             "violations": len(self.violations),
-            "found": self.violations[:SHOWN],
+            "failed_seeds": [item["seed"] for item in self.violations],
+            "found": sorted(self.violations, key=lambda item: item["regression"])[:SHOWN],
             "trace_hash": self.digest,
         }
 
@@ -73,7 +75,8 @@ def schedules(seeds: Sequence[int], jobs: int, bug: str = "") -> Tally:
     for outcome in in_order(partial(_run, bug), seeds, jobs):
         tally.add(outcome)
         if outcome.violations:
-            tally.violations.append(_explained(outcome, bug) if len(tally.violations) < SHOWN else _told(outcome, {}))
+            tally.violations.append(_explained(outcome, bug) if tally.fresh < SHOWN else _told(outcome, {}))
+            tally.fresh += 1
     return tally
 
 

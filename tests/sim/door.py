@@ -171,6 +171,7 @@ class SimDoor:
             self._world.tell(f"arrived {method}, refused {refusal.code}")
         else:
             self._world.tell(f"arrived {method}")
+            self._world.watch.changed()
             self._world.excuse("a request was carried out late")
 
     def _read(self, method: str, fault: Fault, call: Callable[[], T]) -> T:

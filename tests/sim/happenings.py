@@ -127,8 +127,8 @@ class Happenings:
 
     def _down(self, item: Happening) -> None:
         market = self._world.market
-        market.down.add(item.symbol)
-        self._lasting(item, lambda: market.down.discard(item.symbol))
+        market.take_down(item.symbol)
+        self._lasting(item, lambda: market.down.pop(item.symbol, None) and None)
 
     def _hand_cancel(self, item: Happening) -> None:
         world = self._world

@@ -19,7 +19,7 @@ P5 limits
     Not: shares of equity while a held symbol has no price; what a market order pays.
 P6 stop within 5 s
     Demanded: full cover of the sellable units after 5 s of quiet, 30 s where the venue has refused something.
-    Not: dead, recovering, banned, HALTED, symbol stopped, no fresh price, an order in doubt, being sold, too small.
+    Not: dead, recovering, banned, HALTED, symbol stopped, no fresh price, an order in doubt, being sold; too small.
 P7 doubt ends
     Demanded: no SENT or UNKNOWN row after 20 s of quiet.
 P8 nothing lost
@@ -30,7 +30,7 @@ P9 HALT
     owner; a halt without cause is a fault, and so is none where units or orders are unexplained for a minute.
 P10 prices
     Demanded: no entry on a quote older than the entry limit, no client-side exit on one older than the exit limit.
-    Not: exits of the kill switch.
+    Not: exits of the kill switch; prices lost after the bot woke up to decide; after a stop refused for its price.
 Stops
     Demanded: a tranche's stop never moves down; of a protected position never two tranches are lifted at a time; a halt
     that does not flatten leaves stops alone.
@@ -59,6 +59,8 @@ PROTECT_MS, RESOLVE_MS, BOOK_MS, RECOVER_MS = 5_000, 20_000, 10_000, 6_000
 PATIENCE_MS = 30_000
 OWN_EXITS = ("stop_loss", "hard_drawdown", "trailing_stop", "time_stop", "sell_signal", "tp1", "tp2")
 FLATTENING = ("kill_switch", "breaker_drawdown")
+PASSED = ("would trigger immediately", "would immediately match", "relationship of the prices")
+WRITES = ("create", "replace", "cancel")
 SHOWN = 5
 
 
@@ -75,9 +77,9 @@ class Watch:
         self._doubt_since: dict[str, int] = {}
         self._stops: dict[tuple[str, str], Decimal] = {}
         self._lifted: defaultdict[str, dict[str, tuple[int, Decimal]]] = defaultdict(dict)
+        self._covered: set[str] = set()
         self._paid: defaultdict[str, Decimal] = defaultdict(lambda: ZERO)
         self._fills_checked = -1
-        self._minute: list[int] = []
         self.excused_ms = 0
         self._refused_ms = -PATIENCE_MS
         self.is_recovering = False
@@ -162,8 +164,9 @@ class Watch:
 
     def after_call(self, method: str) -> None:
         """Judge the venue after a call."""
+        self._dirty |= method.startswith(WRITES)
         self._protection()
-        for intent_symbol in self._world.plan.opening if method.startswith(("create", "replace")) else ():
+        for intent_symbol in self._world.plan.opening if method.startswith(WRITES) else ():
             offered = self._world.truth.offered(intent_symbol)
             if offered:
                 held = self._world.truth.held_of(intent_symbol)
@@ -244,8 +247,20 @@ class Watch:
         elif purpose == "exit" and row["note"] in OWN_EXITS:
             limit = world.plan.settings.data.max_quote_age_exit_sec
             # What its own requests took since the bot woke up to decide does not make the decision a stale one.
-            decided_s = age_s - (world.clock.ms - world.clock.woke_ms) / 1000
-            self.demand("P10", decided_s <= limit, f"{name}: {row['note']} on a quote {decided_s} s old")
+            decided_s = world.market.age_ms(symbol, world.clock.woke_ms) / 1000
+            fresh = decided_s <= limit or self._was_told(row)
+            self.demand("P10", fresh, f"{name}: {row['note']} on a quote {decided_s} s old")
+
+    def _was_told(self, sale: sqlite3.Row) -> bool:
+        """Whether the venue has refused a stop of what is sold since the bot woke up, the price having passed it."""
+        refused = self.rows(
+            "SELECT reason FROM intents WHERE position_id = ? AND tranche = ? AND purpose = 'stop' "
+            "AND state = 'REFUSED' AND resolved_ms >= ?",
+            sale["position_id"],
+            sale["tranche"],
+            self._world.clock.woke_ms,
+        )
+        return any(text in row["reason"] for row in refused for text in PASSED)
 
     def _check_lifted(self, stop: OrderIntent) -> None:
         """At most one tranche of a position may be without its stop by the bot's own doing."""
@@ -258,14 +273,18 @@ class Watch:
         bare = [
             name
             for name, (at_ms, quantity) in lifted.items()
-            if name != stop.tranche and at_ms > self.excused_ms and quantity * price >= least
+            if stop.position_id in self._covered
+            and name != stop.tranche
+            and at_ms > self.excused_ms
+            and quantity * price >= least
         ]
         if bare and stop.tranche in lifted:
             self.complain("stops", f"{stop.position_id}: {bare} lifted while {stop.tranche} is placed again")
 
     def on_stop(self, intent: OrderIntent, order: VenueOrder) -> None:
-        """Judge the level of a stop the venue has accepted."""
+        """Judge the level of a stop the venue has accepted, which covers its tranche again."""
         key = (intent.position_id, intent.tranche)
+        self._lifted[intent.position_id].pop(intent.tranche, None)
         before = self._stops.get(key, ZERO)
         if order.trails:
             # Tracking begins with the next trade, so only the level it is sure to start at counts.
@@ -282,7 +301,9 @@ class Watch:
         now = world.clock.ms
         if self._dirty:
             self._dirty = False
-            naked = {item for item, units in world.truth.held.items() if units > 0 and self._is_naked(item)}
+            held = {item for item, units in world.truth.held.items() if units > 0}
+            naked = {item for item in held if self._is_naked(item)}
+            self._covered |= held - naked
             for position_id in [item for item in self._naked_since if item not in naked]:
                 del self._naked_since[position_id]
             for position_id in sorted(naked):
@@ -301,29 +322,26 @@ class Watch:
         sellable = rules.quantity_down(world.truth.held[position_id])
         if status is not None and status["status"] == "CLOSED":
             return False
-        covered = sum(world.truth.covered(position_id, symbol).values(), ZERO)
-        return covered < sellable and sellable >= rules.min_quantity
+        covered = world.truth.covered(position_id, symbol)
+        bare = sellable - sum(covered.values(), ZERO)
+        if bare <= 0 or sellable < rules.min_quantity:
+            return False
+        # What cannot be sold alone, and has no neighbour to join, cannot have a stop.
+        small = bare * world.market.price[symbol] * Decimal("0.9") < rules.min_notional
+        return not small or (bool(covered) and bare >= rules.min_quantity)
 
     def _is_excused(self, position_id: str) -> bool:
         world = self._world
         now = world.clock.ms
         symbol = Symbol.from_key(position_id.partition("-")[0])
-        rules, price = world.market.rule[symbol], world.market.price[symbol]
-        sellable = rules.quantity_down(world.truth.held[position_id])
-        covered = world.truth.covered(position_id, symbol)
-        bare = sellable - sum(covered.values(), ZERO)
         if (
             not world.is_alive
             or self.is_recovering
             or world.is_banned
-            or not rules.trading
+            or not world.market.rule[symbol].trading
             or world.feed_age_s(symbol) > 0
+            or world.control_state() == "HALTED"
         ):
-            return True
-        if world.control_state() == "HALTED":
-            return True
-        # What cannot be sold alone, and has no neighbour to join, cannot have a stop.
-        if bare * price * Decimal("0.9") < rules.min_notional and (not covered or bare < rules.min_quantity):
             return True
         doubts = self.row(
             "SELECT 1 FROM intents WHERE position_id = ? AND state IN ('SENT','UNKNOWN') AND created_ms > ?",

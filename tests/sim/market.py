@@ -31,7 +31,7 @@ class SimMarket:
         self.price: dict[Symbol, Decimal] = dict(plan.opening)
         self.depth: dict[Symbol, Decimal] = {}
         self.rule: dict[Symbol, MarketRules] = {symbol: plan.rules(symbol) for symbol in plan.opening}
-        self.down: set[Symbol] = set()
+        self.down: dict[Symbol, int] = {}
         self.frozen: dict[Symbol, tuple[int, Decimal]] = {}
         self._changes: dict[Symbol, list[tuple[int, Decimal]]] = {
             symbol: [(clock.ms, price)] for symbol, price in plan.opening.items()
@@ -52,6 +52,17 @@ class SimMarket:
     def freeze(self, symbol: Symbol) -> None:
         """Let the bot see no newer price than the present one."""
         self.frozen.setdefault(symbol, (self._clock.ms, self.price[symbol]))
+
+    def take_down(self, symbol: Symbol) -> None:
+        """Let the bot see nothing of a symbol."""
+        self.down.setdefault(symbol, self._clock.ms)
+
+    def age_ms(self, symbol: Symbol, at_ms: int) -> float:
+        """Give how old the bot's newest price of a symbol was at an instant; infinite when it could have none."""
+        if self.down.get(symbol, at_ms) < at_ms:
+            return float("inf")
+        frozen = self.frozen.get(symbol)
+        return 0.0 if frozen is None else max(at_ms - frozen[0], 0)
 
     def quote(self, symbol: Symbol) -> Quote:
         self._require(symbol)

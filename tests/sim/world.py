@@ -191,8 +191,7 @@ class SimWorld:
         """Give how old the bot's newest price of a symbol is; infinite when it has none."""
         if symbol in self.market.down:
             return float("inf")
-        frozen = self.market.frozen.get(symbol)
-        return 0.0 if frozen is None else (self.clock.ms - frozen[0]) / 1000
+        return self.market.age_ms(symbol, self.clock.ms) / 1000
 
     def dialect(self) -> Dialect:
         """Give the venue's server, the same one for every life."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from bn_ml.domain.market import to_ms
-from bn_ml.errors import Refused, Transient, Unreachable
+from bn_ml.errors import OutcomeUnknown, Refused, Transient, Unreachable
 from bn_ml.http_answers import HttpAnswer, NoAnswer
 from bn_ml.live_exchange import LiveExchange
 from tests.fakes.live_orders import (
@@ -45,6 +45,7 @@ RATES = {"symbol": "BTCUSDC", "standardCommission": dict.fromkeys(("maker", "tak
         (ok({"serverTime": 1_700_000_000_000}), lambda exchange: exchange.server_time_ms(), 1),
         (HttpAnswer(404, ""), lambda exchange: exchange.api_permissions(), 1),
         (ok(FLAGS), lambda exchange: exchange.account_flags(), 20),
+        (ok(FLAGS | {"balances": []}), lambda exchange: exchange.account(), 20),
         (ok(RATES), lambda exchange: exchange.commission(BTC), 20),
     ],
 )
@@ -97,6 +98,53 @@ def test_a_failed_read_is_given_up_after_its_attempts_and_within_one_time_out() 
     with pytest.raises(Transient):
         exchange.balances()
     assert [int(params["timestamp"]) - to_ms(NOW) for _, _, params, _ in transport.asked] == [0, 500, 1500]
+
+
+def test_a_read_of_a_start_is_repeated_at_once_and_one_that_makes_no_sense_too() -> None:
+    broken = [LOST, ok(""), ok({"balances": [{}]}), HttpAnswer(403, "<html>"), refusal(-1008, "overloaded", 503)]
+    exchange, transport, clock = a_live_exchange(*broken, ok({"balances": []}), settings={"retry_attempts": 3})
+    exchange.patience.begin_start()
+    assert exchange.balances() == {}
+    sent = [int(params["timestamp"]) - to_ms(NOW) for _, _, params, _ in transport.asked]
+    assert sent == [0, 50, 150, 350, 750, 1550]
+    exchange.patience.end_start()
+    transport.script = [LOST, ok({"balances": []})]
+    began = clock.now()
+    exchange.balances()
+    assert clock.now() - began == timedelta(seconds=0.5)
+
+
+def test_the_rights_of_a_key_are_asked_for_again_until_they_can_be_read() -> None:
+    rights = {"enableReading": True, "enableSpotAndMarginTrading": True, "enableWithdrawals": False, "ipRestrict": True}
+    answers = [ok(""), ok({"enableReading": True}), HttpAnswer(403, "<html>"), ok(rights)]
+    exchange, transport, _ = a_live_exchange(*answers, settings={"retry_attempts": 3})
+    exchange.patience.begin_start()
+    permissions = exchange.api_permissions()
+    assert permissions is not None
+    assert (permissions.may_withdraw, permissions.is_ip_restricted, len(transport.asked)) == (False, True, 4)
+
+
+@pytest.mark.parametrize(("wait_s", "asked"), [("10", 2), ("11", 1)])
+def test_a_start_outwaits_a_short_ban_to_its_end_and_asks_nothing_before(wait_s: str, asked: int) -> None:
+    banned = refusal(-1003, "Too much request weight used.", 429, retry_after=wait_s)
+    exchange, transport, clock = a_live_exchange(banned, ok({"balances": []}), settings={"retry_attempts": 3})
+    exchange.patience.begin_start()
+    if asked == 2:
+        exchange.balances()
+    else:
+        with pytest.raises(Unreachable):
+            exchange.balances()
+    assert len(transport.asked) == asked
+    assert clock.now() == NOW + timedelta(seconds=10 if asked == 2 else 0)
+
+
+def test_no_start_repeats_an_order() -> None:
+    for answer, error in ((LOST, OutcomeUnknown), (BUSY, OutcomeUnknown), (ok(""), OutcomeUnknown)):
+        exchange, transport, _ = a_live_exchange(answer, settings={"retry_attempts": 3})
+        exchange.patience.begin_start()
+        with pytest.raises(error):
+            exchange.create_order(an_intent())
+        assert len(transport.asked) == 1
 
 
 @pytest.mark.parametrize(("late_by_ms", "is_sent"), [(-1, True), (0, True), (1, False)])

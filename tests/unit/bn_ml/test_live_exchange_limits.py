@@ -88,6 +88,15 @@ def test_a_ban_is_remembered_over_a_restart() -> None:
     assert (transport.asked, memory.kept) == ([], [NOW + timedelta(seconds=120)])
 
 
+def test_a_ban_that_a_scan_was_told_of_is_remembered_when_its_end_is_asked_for() -> None:
+    memory = Memory()
+    exchange, transport, _ = a_live_exchange(bans=memory)
+    assert (exchange.banned_until(), memory.kept) == (None, [])
+    exchange.weight.ban(NOW + timedelta(seconds=3))
+    assert exchange.banned_until() == NOW + timedelta(seconds=3)
+    assert (memory.kept, transport.asked) == ([NOW + timedelta(seconds=3)], [])
+
+
 class FullDisk(Memory):
     def remember(self, until: Any) -> None:
         raise StateError("no space left")

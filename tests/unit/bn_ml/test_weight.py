@@ -6,7 +6,7 @@ import pytest
 
 from bn_ml.clock import SimulatedClock
 from bn_ml.errors import Transient, Unreachable
-from bn_ml.weight import WeightMeter, retry_after_s
+from bn_ml.weight import EDGE, WeightMeter, retry_after_s
 
 START = datetime(2024, 3, 4, 12, 0, 10, tzinfo=timezone.utc)
 
@@ -49,11 +49,66 @@ def test_a_count_told_across_the_end_of_a_minute_is_not_charged_to_the_next() ->
     clock = SimulatedClock(START)
     meter = WeightMeter(clock, 0.7, limit=100)
     sent_at = clock.now()
-    clock.sleep_until(START + timedelta(seconds=50))
+    clock.sleep_until(START + timedelta(seconds=53))
     meter.observe("60", sent_at)
     assert meter.used == 0
     meter.observe("60", clock.now())
     assert meter.used == 60
+
+
+def test_a_count_told_at_the_edge_of_a_minute_may_be_of_the_one_before() -> None:
+    minute = START + timedelta(seconds=50)
+    clock = SimulatedClock(minute)
+    meter = WeightMeter(clock, 0.7, limit=1000)
+    meter.spend(80)
+    meter.observe("700", clock.now())
+    assert meter.used == 80
+    clock.sleep_until(minute + EDGE)
+    meter.observe("700", clock.now() - timedelta(microseconds=1))
+    assert meter.used == 80
+    meter.observe("700", clock.now())
+    assert meter.used == 700
+
+
+def test_should_the_clocks_be_farther_apart_the_newest_count_holds() -> None:
+    clock = SimulatedClock(START)
+    meter = WeightMeter(clock, 0.7, limit=1000)
+    meter.spend(80)
+    meter.observe("600", clock.now())
+    clock.sleep_until(START + timedelta(milliseconds=20))
+    meter.spend(80)
+    meter.observe("80", clock.now())
+    assert meter.used == 160
+
+
+def test_an_answer_that_comes_after_a_newer_one_never_lowers_the_count() -> None:
+    clock = SimulatedClock(START)
+    meter = WeightMeter(clock, 0.7, limit=1000)
+    meter.spend(10)
+    meter.spend(10)
+    meter.observe("500", clock.now())
+    meter.observe("300", clock.now() - timedelta(seconds=1))
+    assert meter.used == 500
+    meter.observe("510", clock.now() - timedelta(seconds=1))
+    assert meter.used == 510
+    meter.observe("300", clock.now())
+    assert meter.used == 300
+
+
+def test_looks_at_the_whole_account_leave_the_last_weight_to_single_orders() -> None:
+    clock = SimulatedClock(START)
+    meter = WeightMeter(clock, 0.5, limit=200)
+    meter.spend_on_orders(75, patience=timedelta(0))
+    with pytest.raises(Unreachable, match="used up"):
+        meter.spend_on_orders(21, patience=timedelta(0))
+    meter.spend_on_orders(20, patience=timedelta(0))
+    with pytest.raises(Unreachable, match="used up"):
+        meter.spend_on_orders(6, patience=timedelta(0))
+    for weight in (1, 4):
+        meter.spend_on_orders(weight, patience=timedelta(0))
+    assert (meter.used, clock.now()) == (100, START)
+    with pytest.raises(Unreachable, match="used up"):
+        meter.spend_on_orders(1, patience=timedelta(0))
 
 
 def test_a_request_larger_than_the_whole_share_still_goes_out() -> None:
@@ -88,7 +143,8 @@ def test_scans_stop_before_the_part_kept_back_and_orders_do_not() -> None:
     clock = SimulatedClock(START)
     meter = WeightMeter(clock, 0.5, limit=200, kept_back=0.2)
     meter.spend(80)
-    meter.spend_on_orders(20, patience=timedelta(0))
+    meter.spend_on_orders(15, patience=timedelta(0))
+    meter.spend_on_orders(5, patience=timedelta(0))
     assert (clock.now(), meter.used) == (START, 100)
     with pytest.raises(Unreachable, match="used up"):
         meter.spend_on_orders(1, patience=timedelta(seconds=49))

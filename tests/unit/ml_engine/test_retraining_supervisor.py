@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 
+import pytest
+
 from ml_engine.retraining import TrainingSupervisor
 from ml_engine.training_progress import (
     Message,
@@ -95,3 +97,36 @@ def test_a_loop_that_does_not_collect_keeps_the_outcomes() -> None:
     messages = everything(child(then=f"{many}\nprint({encode(DONE)!r})"))
     assert len(messages) == 1000
     assert messages[-2:] == [OUTCOME, DONE]
+
+
+def silent_child(*, ignores: bool) -> TrainingSupervisor:
+    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if ignores else ""
+    program = f"import signal, threading\n{deaf}print({encode(STEP)!r}, flush=True)\nthreading.Event().wait()"
+    return TrainingSupervisor(command=[sys.executable, "-c", program], silent_s=0.3)
+
+
+def polled_to_the_end(supervisor: TrainingSupervisor) -> list[Message]:
+    heard: list[Message] = []
+    while supervisor.running:
+        heard += supervisor.poll()
+        threading.Event().wait(0.02)
+    return heard + supervisor.poll()
+
+
+@pytest.mark.parametrize("ignores", [False, True])
+def test_a_child_silent_for_too_long_is_ended_as_hung(ignores: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ml_engine.retraining.STOP_WAIT_S", 0.2)
+    supervisor = silent_child(ignores=ignores)
+    assert supervisor.start()
+    messages = polled_to_the_end(supervisor)
+    assert isinstance(messages[-1], TrainingFinished)
+    assert messages[-1].status == "failed"
+    assert "hung: no message for" in messages[-1].error
+
+
+def test_a_child_that_speaks_now_and_then_is_not_hung() -> None:
+    speech = f"[print({encode(STEP)!r}, flush=True) or threading.Event().wait(0.2) for _ in range(8)]"
+    program = f"import threading\n{speech}\nprint({encode(DONE)!r})"
+    supervisor = TrainingSupervisor(command=[sys.executable, "-c", program], silent_s=1.2)
+    assert supervisor.start()
+    assert polled_to_the_end(supervisor)[-1] == DONE

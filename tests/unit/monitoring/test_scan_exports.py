@@ -13,7 +13,8 @@ import pytest
 
 from bn_ml.domain.market import Quote, Symbol
 from bn_ml.domain.signals import Action, Opportunity, Probabilities, ScanReport, Signal, hold
-from monitoring.exports import PositionsExport, ScanExports, write_atomically
+from monitoring.export_files import write_atomically
+from monitoring.exports import PositionsExport, ScanExports
 from tests.fakes.book_builders import a_position
 
 AT = datetime(2024, 3, 4, tzinfo=timezone.utc)

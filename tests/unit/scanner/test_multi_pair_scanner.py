@@ -265,8 +265,11 @@ def test_old_bars_of_the_benchmark_tell_nothing_of_the_present() -> None:
 
 
 class Surroundings:
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, drifting: tuple[Symbol, ...] = ()) -> None:
         self.error = error
+        self.drifting = drifting
+        self.settled: datetime | None = None
+        self.observed: ScanReport | None = None
 
     def mood(self, report: ScanReport) -> MarketMood:
         if self.error:
@@ -278,6 +281,18 @@ class Surroundings:
             raise self.error
         return True
 
+    def settle(self, now: datetime) -> None:
+        if self.error:
+            raise self.error
+        self.settled = now
+
+    def blocks(self, symbol: Symbol) -> bool:
+        return symbol in self.drifting
+
+    def observe(self, rows: Mapping[Symbol, FeatureRow], report: ScanReport) -> None:
+        assert set(rows) >= {item.symbol for item in (*report.opportunities, *report.refused) if item.signal.members}
+        self.observed = report
+
 
 def test_mood_and_drift_are_part_of_the_report() -> None:
     around = Surroundings()
@@ -288,8 +303,35 @@ def test_mood_and_drift_are_part_of_the_report() -> None:
 def test_a_failing_mood_or_drift_is_an_error_in_the_report() -> None:
     around = Surroundings(ValueError("odd"))
     report = scan(World(), extras=ScanExtras(mood=around, drift=around))
-    assert report.errors == ("drift unknown: odd", "market mood unknown: odd")
+    assert report.errors == ("drift not judged: odd", "drift unknown: odd", "market mood unknown: odd")
     assert report.mood == MarketMood()
+
+
+def test_drift_is_judged_before_and_told_after_each_scan() -> None:
+    around = Surroundings()
+    report = scan(World(), extras=ScanExtras(drift=around))
+    assert around.settled == report.at
+    assert around.observed is not None
+    assert around.observed.funnel == report.funnel
+
+
+@pytest.mark.parametrize(("blocking", "reason", "asked"), [(True, "breaker_drift", [BTC]), (False, None, [BTC, ETH])])
+def test_drift_of_a_symbol_stops_its_buys_alone_when_it_may(
+    blocking: bool, reason: str | None, asked: list[Symbol]
+) -> None:
+    world = World({symbol: a_signal(symbol) for symbol in (BTC, ETH)})
+    settings = Settings.from_mapping(
+        {
+            "universe": {"training_symbols": ["BTC/USDC", "ETH/USDC"]},
+            "scanner": {"min_score": 0.0},
+            "risk": {"circuit_breakers": {"drift_block_enabled": blocking}},
+        }
+    )
+    extras = ScanExtras(drift=Surroundings(drifting=(ETH,)))
+    report = MultiPairScanner(settings, world, world, world, extras=extras).scan(NOW)
+    assert reasons(report).get(ETH) == reason
+    assert BTC in [item.symbol for item in report.opportunities]
+    assert world.asked == asked
 
 
 def test_the_same_world_gives_the_same_report() -> None:
