@@ -185,8 +185,8 @@ def prediction_of(item: Opportunity) -> PredictionRecord:
         sell=probabilities.sell,
         hold=probabilities.hold,
         buy=probabilities.buy,
-        width_frac=signal.width_frac,
-        volatility_frac=item.volatility_frac,
+        width_frac=_known(signal.width_frac),
+        volatility_frac=_known(item.volatility_frac),
         action=signal.action.value,
         reason=item.reason or signal.reason,
         gates_json=gates_text(signal.gates),
@@ -230,6 +230,10 @@ def _read_prediction(symbol: Symbol, row: sqlite3.Row) -> PredictionRecord:
         gates_json=row["gates"],
         data_source=row["source"],
     )
+
+
+def _known(value: float) -> float:
+    return value if math.isfinite(value) else 0.0
 
 
 def _short(value: float) -> float | None:

@@ -39,8 +39,6 @@ IDLE_KEYS: Mapping[str, str] = {
     "scanner.ohlcv_limit": "as many bars are fetched as the features need",
     "scanner.workers": "symbols are scanned one after another",
     "model.multi_timeframe.max_bars_per_timeframe": "each row is computed on min_bars_per_timeframe bars",
-    "model.labeling.balance": "the classes are left as they are",
-    "model.acceleration.": "fitting runs on the processor, as many symbols at once as --jobs or max_cpu say",
     "model_sync.": "no bundles are exchanged between machines",
     "monitoring.alerting.": "no alert is sent, read the log",
     "monitoring.dashboard.": "no dashboard is started",
@@ -53,8 +51,6 @@ IDLE_KEYS: Mapping[str, str] = {
 }
 _IN_EFFECT = frozenset({"storage.backup.base_dir"})
 _ALREADY_SO: Mapping[str, object] = {
-    "model.acceleration.gpu_enable": False,
-    "model.acceleration.device": "cpu",
     "monitoring.alerting.enabled": False,
     "monitoring.dashboard.auto_launch": False,
     "storage.backup.enabled": False,

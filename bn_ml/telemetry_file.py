@@ -65,7 +65,9 @@ class TelemetryFile:
                 connection.row_factory = sqlite3.Row
                 return connection.execute(query, tuple(parameters)).fetchall()
         except sqlite3.Error as error:
-            log.warning("telemetry not read path=%s error=%s", self.path, error)
+            if not self._told:
+                log.warning("telemetry not read path=%s error=%s", self.path, error)
+                self._told = True
             return []
 
     def prune(self, before_ms: int) -> int:
@@ -109,7 +111,7 @@ class TelemetryFile:
             return self._connection
         self.close()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = connection = sqlite3.connect(self.path, timeout=WAIT_S)
+        self._connection = connection = sqlite3.connect(self.path, timeout=WAIT_S, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = OFF")
         with connection:

@@ -99,8 +99,12 @@ class DriftMonitor:
             self._since_ms = to_ms(report.at)
         for item in (*report.opportunities, *report.refused):
             row = rows.get(item.symbol)
-            if item.signal.members and row is not None:
+            if row is None or not item.signal.members or item.signal.width_frac <= 0.0:
+                continue
+            try:
                 self._follow(item, row, report.at)
+            except ModelError as error:
+                log.debug("not watched for drift symbol=%s error=%s", item.symbol, error)
 
     def blocks(self, symbol: Symbol) -> bool:
         """Whether an alarm of this symbol stands."""

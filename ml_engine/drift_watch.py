@@ -129,7 +129,7 @@ class SymbolWatch:
         """Take up what was said and what came of it before a restart."""
         known = {outcome.close_ms: outcome for outcome in outcomes if outcome.version == self.version}
         for record in predictions:
-            if record.version != self.version:
+            if record.version != self.version or record.width_frac <= 0.0:
                 continue
             if not self.see(record.close_ms):
                 continue

@@ -18,10 +18,10 @@ from ml_engine.inference import LOGISTIC, SEQUENCE, mixture, tempered
 from ml_engine.metrics import class_shares, prior_losses
 from ml_engine.models import Member, MemberParameters, Recipe, Rows, make_rows
 from ml_engine.selection import select_columns
-from ml_engine.validation import Block, Blocks, Purge, block_of, purged_tail
+from ml_engine.validation import Block, Blocks, Purge, block_of, purged_tail, walk_forward
 
 TAIL_SHARE = 0.15
-SELECTION_SHARE = 0.3
+SELECTION_FOLDS = 4
 PATIENCE = 40
 _WITHOUT_ROUNDS = ("rf", LOGISTIC)
 
@@ -70,9 +70,10 @@ def choose_columns(
     data: Dataset, train: IntArray, settings: ModelSettings, plan: Recipe, purge: Purge
 ) -> tuple[int, ...]:
     """Give the column positions kept, from the train block alone."""
-    earlier, later = purged_tail(data.t0, data.t1, train, share=SELECTION_SHARE, purge=purge)
-    fit, test = _rows(data, earlier[:: plan.row_step], None), _rows(data, later, None)
-    return select_columns(fit, test, limit=settings.features.limit, seed=settings.random_state)
+    parts = [part for part in walk_forward(data.t0, data.t1, train, folds=SELECTION_FOLDS, purge=purge) if len(part[0])]
+    used = parts if plan.row_step == 1 else parts[-1:]
+    folds = [(_rows(data, fit[:: plan.row_step], None), _rows(data, test, None)) for fit, test in used]
+    return select_columns(folds, limit=settings.features.limit, seed=settings.random_state)
 
 
 def grow(

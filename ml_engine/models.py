@@ -7,8 +7,9 @@ scaled to mean 1; classes carry no weight.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import lightgbm
@@ -19,9 +20,13 @@ from sklearn.ensemble import RandomForestClassifier
 from bn_ml.settings import ModelSettings
 from data_manager.bars import FloatArray, IntArray
 from data_manager.windows import Windows
+from ml_engine.acceleration import CPU, choose_device
+from ml_engine.balancing import smote
 from ml_engine.inference import LOGISTIC, SEQUENCE
 from ml_engine.linear_fitting import fit_anchor
 from ml_engine.sequence_model import FittedSequence, Lesson, best_epochs, fit_sequence, sequence_parameters
+
+log = logging.getLogger(__name__)
 
 BINS = 63
 FIXED_ROUNDS = 100
@@ -66,15 +71,26 @@ class Recipe:
     row_step: int
     tuned: Mapping[str, Parameters] = field(default_factory=dict)
     sequence: bool = True
+    device: str = CPU
 
 
 def recipe(settings: ModelSettings, *, quick: bool) -> Recipe:
     """Give the full recipe of the settings, or the quick one: fewer trees, fixed rounds, every fourth row."""
+    device = choose_device(settings.acceleration)
+    if device.fallback:
+        log.warning("XGBoost is fitted on the processor: %s", device.reason)
     if quick:
-        return Recipe("quick", 60, 6, 60, 0.1, early_stopping=False, row_step=4, sequence=False)
+        return Recipe("quick", 60, 6, 60, 0.1, early_stopping=False, row_step=4, sequence=False, device=device.name)
     rounds = max(settings.xgb.n_estimators, settings.lgb.n_estimators)
     return Recipe(
-        "full", settings.rf.n_estimators, settings.rf.max_depth, rounds, None, early_stopping=True, row_step=1
+        "full",
+        settings.rf.n_estimators,
+        settings.rf.max_depth,
+        rounds,
+        None,
+        early_stopping=True,
+        row_step=1,
+        device=device.name,
     )
 
 
@@ -94,18 +110,24 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class MemberParameters:
-    """The parameters of each member, frozen so that a later fit repeats them."""
+    """The parameters of each member, frozen so that a later fit repeats them.
+
+    With `balance` smote each fit is given synthetic rows of the rare classes. `falls_back` lets a fit whose graphics
+    card fails go on with the processor.
+    """
 
     values: Mapping[str, Parameters] = field(default_factory=dict)
+    balance: str = "none"
+    falls_back: bool = True
 
     def with_rounds(self, name: str, rounds: int) -> MemberParameters:
         """Give the same parameters with other boosting rounds, or passes over the windows, for one member."""
         key = "epochs" if name == SEQUENCE else "n_estimators"
-        return MemberParameters({**self.values, name: {**self.values[name], key: rounds}})
+        return replace(self, values={**self.values, name: {**self.values[name], key: rounds}})
 
     def without(self, name: str) -> MemberParameters:
         """Give the parameters of the other members."""
-        return MemberParameters({other: values for other, values in self.values.items() if other != name})
+        return replace(self, values={other: values for other, values in self.values.items() if other != name})
 
 
 def make_rows(values: FloatArray, labels: IntArray, uniqueness: FloatArray, windows: Windows | None = None) -> Rows:
@@ -137,6 +159,8 @@ def parameters(settings: ModelSettings, plan: Recipe, *, rows: int) -> MemberPar
             "random_state": seed,
         },
     }
+    if plan.device != CPU:
+        values["xgb"]["device"] = plan.device
     if settings.lgb.enabled:
         values["lgb"] = {
             "n_estimators": min(plan.rounds, settings.lgb.n_estimators),
@@ -153,20 +177,28 @@ def parameters(settings: ModelSettings, plan: Recipe, *, rows: int) -> MemberPar
     values[LOGISTIC] = {"C": ANCHOR_C, "max_iter": ANCHOR_ITERATIONS, "random_state": seed}
     if settings.lstm.enabled and plan.sequence:
         values[SEQUENCE] = sequence_parameters(settings.lstm, seed)
-    return MemberParameters({name: {**own, **plan.tuned.get(name, {})} for name, own in values.items()})
+    found = {name: {**own, **plan.tuned.get(name, {})} for name, own in values.items()}
+    return MemberParameters(found, settings.labeling.balance, settings.acceleration.allow_cuda_fallback)
 
 
 def fit_member(name: str, chosen: MemberParameters, rows: Rows) -> Member:
     """Fit one member on all given rows; the sequence member on those whose window is known."""
-    values = chosen.values[name]
+    values, rows = chosen.values[name], _balanced(rows, chosen)
     if name == LOGISTIC:
         return fit_anchor(
             rows.values, rows.labels, rows.weights, c=float(values["C"]), max_iter=int(values["max_iter"])
         )
     if name == SEQUENCE:
         return fit_sequence(values, _lesson(rows))
-    model = _make(name, chosen.values[name])
-    model.fit(rows.values, rows.labels, sample_weight=rows.weights)
+    model = _make(name, values)
+    try:
+        model.fit(rows.values, rows.labels, sample_weight=rows.weights)
+    except xgboost.core.XGBoostError as error:
+        if values.get("device", CPU) == CPU or not chosen.falls_back:
+            raise
+        log.warning("the graphics card failed, XGBoost is fitted on the processor: %s", error)
+        model = _make(name, {**values, "device": CPU})
+        model.fit(rows.values, rows.labels, sample_weight=rows.weights)
     fitted: Member = model
     return fitted
 
@@ -176,6 +208,7 @@ def best_rounds(name: str, chosen: MemberParameters, fit: Rows, tail: Rows, *, p
 
     For the sequence member these are passes over its windows.
     """
+    fit = _balanced(fit, chosen)
     if name == SEQUENCE:
         return best_epochs(chosen.values[name], _lesson(fit), _lesson(tail))
     if name == "xgb":
@@ -203,6 +236,15 @@ def probabilities(model: Member, values: FloatArray, windows: Windows | None = N
             raise ValueError("the sequence member needs the rows' windows")
         return model.probabilities(windows)
     return np.asarray(model.predict_proba(values), dtype=np.float64)
+
+
+def _balanced(rows: Rows, chosen: MemberParameters) -> Rows:
+    """Add synthetic rows of the rare classes when asked for; windows stay those of the real rows, which come first."""
+    if chosen.balance != "smote":
+        return rows
+    seed = int(next(iter(chosen.values.values()))["random_state"])
+    values, labels, weights = smote(rows.values, rows.labels, rows.weights, seed=seed)
+    return Rows(values, labels, weights, rows.windows)
 
 
 def _lesson(rows: Rows) -> Lesson:

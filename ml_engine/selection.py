@@ -1,7 +1,8 @@
 """Which columns the members see: chosen on the train block alone.
 
-Of two columns that rank rows alike one is kept; the rest are ranked by what shuffling them costs a small booster on
-rows later than and purged from those it was fitted on.
+Of two columns that rank rows alike one is kept; the rest are ranked by what shuffling them costs small boosters on rows
+later than and purged from those they were fitted on. The costs of several such parts of the block are added up: what a
+weak column is worth drowns in the noise of a single one.
 """
 
 from __future__ import annotations
@@ -17,19 +18,22 @@ from ml_engine.models import Rows
 
 TWIN_CORRELATION = 0.95
 _RANK_ROWS = 4_000
-_TEST_ROWS = 3_000
+_TEST_STEP = 2
 
 
-def select_columns(fit: Rows, test: Rows, *, limit: int, seed: int) -> tuple[int, ...]:
+def select_columns(folds: Sequence[tuple[Rows, Rows]], *, limit: int, seed: int) -> tuple[int, ...]:
     """Give the positions of at most `limit` columns in their own order.
 
-    `fit` and `test` are parts of the train block, `test` later and purged from `fit`.
+    Each fold is a (fit, test) pair of parts of the train block, `test` later and purged from `fit`; the last `fit` is
+    the longest and decides which columns are alive and distinct.
     """
-    alive = _varying(fit.values)
-    distinct = _without_twins(fit.values, alive)
+    known = folds[-1][0].values
+    distinct = _without_twins(known, _varying(known))
     if len(distinct) <= limit:
         return tuple(distinct)
-    cost = _shuffle_costs(fit, test, distinct, seed=seed)
+    cost = np.zeros(len(distinct))
+    for fit, test in folds:
+        cost += len(test) * _shuffle_costs(fit, test, distinct, seed=seed)
     ranked = sorted(range(len(distinct)), key=lambda place: (-cost[place], place))
     return tuple(sorted(distinct[place] for place in ranked[:limit]))
 
@@ -83,8 +87,7 @@ def _shuffle_costs(fit: Rows, test: Rows, columns: Sequence[int], *, seed: int) 
         verbosity=-1,
     )
     model.fit(fit.values[:, columns], fit.labels, sample_weight=fit.weights)
-    step = max(1, len(test) // _TEST_ROWS)
-    values, labels = test.values[::step][:, columns].copy(), test.labels[::step]
+    values, labels = test.values[::_TEST_STEP][:, columns].copy(), test.labels[::_TEST_STEP]
     base = _loss(model, values, labels)
     order = np.random.default_rng(seed).permutation(len(values))
     costs = np.zeros(len(columns))

@@ -125,6 +125,7 @@ def metadata_of(
         challenge=trained.challenge,
         recipe=trained.recipe,
         refit=_refit_text(trained),
+        device=str(trained.shipped.parameters.values["xgb"].get("device", "cpu")),
         config_hash=_config_hash(model, risk),
         code_version=_installed("bn-ml-trading-bot"),
         library_versions={name: _installed(name) for name in _LIBRARIES if _installed(name) != "absent"},

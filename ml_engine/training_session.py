@@ -19,6 +19,7 @@ from ml_engine.bundle_metadata import ChallengePart
 from ml_engine.bundle_store import BundleStore
 from ml_engine.champion import meet_champion
 from ml_engine.search_memory import keep_search, last_search
+from ml_engine.sequence_model import backend_of
 from ml_engine.trainer import EnsembleTrainer, Tell, Trained
 from ml_engine.training_backends import Work, spread
 from ml_engine.training_bundle import publish_trained
@@ -88,7 +89,12 @@ def symbols_to_train(
 
 
 def run_session(job: TrainingJob, symbols: Sequence[Symbol], emit: Emit, *, jobs: int) -> list[SymbolOutcome]:
-    """Train the symbols and give their outcomes in the given order; `emit` hears everything as it happens."""
+    """Train the symbols and give their outcomes in the given order; `emit` hears everything as it happens.
+
+    Raises `ConfigError` before anything is trained when a network of torch is demanded and torch is not installed.
+    """
+    if job.settings.model.lstm.enabled and not job.quick:
+        backend_of(job.settings.model.lstm)
     clock = SystemClock()
     started = clock.monotonic()
     outcomes: dict[str, SymbolOutcome] = {}

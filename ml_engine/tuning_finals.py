@@ -1,7 +1,7 @@
 """Stage B for one member: the defaults against the best trials on combinatorial purged folds.
 
 The defaults are the champion: they yield only to a gain larger than one standard error, so that a small or lucky one
-changes nothing.
+changes nothing. All challengers start; after two rounds the one that leads goes on alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ml_engine.tuning_watch import Watch
 
 FINALISTS = 3
 SMALLEST_FINALS = 6
-# Two rounds, in which each part of time is tested twice: who is behind by then leaves.
+# Two rounds, in which each part of time is tested twice: then the leader goes on alone against the defaults.
 SPLITS_BEFORE_LEAVING = 6
 
 
@@ -51,18 +51,16 @@ def finals(member: str, challengers: Sequence[Parameters], task: Task, watch: Wa
             return Decision(member, False, "out of time before the finals ended", splits=len(scores)), {}
         scores.append(_scores(member, [{}, *running], split, task))
         if len(scores) == SPLITS_BEFORE_LEAVING:
-            staying = np.flatnonzero(_gains(savings(np.array(scores))) > 0.0)
-            running = [running[place] for place in staying]
-            scores = [found[[0, *(staying + 1)]] for found in scores]
-            if not running:
+            gains = _gains(savings(np.array(scores)))
+            leader = int(gains.argmax())
+            if not gains[leader] > 0.0:
                 return Decision(member, False, "no challenger was ahead of the defaults", splits=len(scores)), {}
+            running, scores = [running[leader]], [found[[0, leader + 1]] for found in scores]
     saved = savings(np.array(scores))
-    gains = _gains(saved)
-    best = int(gains.argmax())
-    if not np.isfinite(gains[best]):
+    if not np.isfinite(saved[0]).all():
         return Decision(member, False, "a fit failed in the finals", splits=len(splits)), {}
-    decision = decide(member, saved[best], splits=len(splits))
-    return decision, running[best] if decision.changed else {}
+    decision = decide(member, saved[0], splits=len(splits))
+    return decision, running[0] if decision.changed else {}
 
 
 def decide(member: str, saved: FloatArray, *, splits: int) -> Decision:

@@ -27,7 +27,7 @@ BEAT_EVERY_S = 2.0
 class BundleAdoption:
     """Adopts every verified new bundle, from whatever process it came.
 
-    In a replay bundles are looked up as of the simulated instant instead, so there is nothing to adopt.
+    In a replay bundles are looked up as of the simulated instant; they are only judged together here, no fact is told.
     """
 
     def __init__(self, predictor: MLEnsemblePredictor, *, live: bool, records: ModelRecords | None = None) -> None:
@@ -38,10 +38,11 @@ class BundleAdoption:
 
     def collect(self, now: datetime) -> Sequence[Event]:
         """Adopt what has changed and give the facts."""
+        news = self._predictor.adopt(now)
         if not self._live:
             return ()
         events: list[Event] = []
-        for symbol, outcome in self._predictor.adopt(now):
+        for symbol, outcome in news:
             if isinstance(outcome, int):
                 events.append(BundleAdopted(now, symbol, outcome))
                 log.info("bundle adopted symbol=%s version=%s", symbol, outcome)

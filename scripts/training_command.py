@@ -37,7 +37,8 @@ def prepare(arguments: argparse.Namespace) -> None:
     if arguments.nice:
         os.nice(arguments.nice)
     logging.basicConfig(level=arguments.log_level or "INFO", stream=sys.stderr, format="%(levelname)s %(message)s")
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
 
 
 def load(arguments: argparse.Namespace) -> Settings:
@@ -112,5 +113,13 @@ def _emit_text(message: Message) -> None:
         log.info("[%d/%d] %s %s%s", message.index, message.total, message.symbol, message.phase, eta)
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal asked for the end.
+
+    Not the plain exception: one that passes through certain imports makes the interpreter end by the signal whatever
+    the exit code is.
+    """
+
+
 def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
+    raise Interrupted

@@ -1,7 +1,10 @@
 """Made-up markets whose truth is known: planted drifts, martingales with every trap of volatility, mirrored bars.
 
-Every world takes a seed and nothing else decides it. Bars are 15 minutes, open at the close before, and show a latent
-state z by where they close between low and high: place = (1 + tanh(0.8 z)) / 2, wherever the range reaches the open.
+Every world takes a seed and nothing else decides it. Bars are 15 minutes and open at the close before.
+
+A planted world shows its state z by where bars close between low and high: place = (1 + tanh(0.8 z)) / 2, wherever the
+range reaches the open. Such wicks can be forecast, so only closes are a fair game there. A martingale is fair to the
+touch: its highs and lows are those of a path of 15 steps, so neither stop nor target can be foreseen to fill early.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ LOG_VOL_MEAN = float(np.log(0.0035))
 LOG_VOL_MEMORY, LOG_VOL_NOISE = 0.97, 0.12
 Z_MEMORY = 0.9
 TAIL = 5.0
+PATH_STEPS = 15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,28 +62,27 @@ def sign_flipped(seed: int, *, r2: float, count: int, flip_at: int) -> World:
 
 
 def stochastic(seed: int, *, count: int) -> World:
-    """Give the planted world without its drift: volatility can be forecast, direction cannot."""
-    return planted(seed, r2=0.0, count=count)
+    """Give a martingale with the planted world's volatility: how far can be forecast, which way cannot."""
+    generator = np.random.default_rng([seed, 10])
+    vol = _stochastic_volatility(generator, count)
+    return _walked(generator, vol, _steps(generator, count))
 
 
 def garch(seed: int, *, count: int) -> World:
     """Give a GARCH(1,1) martingale with Student-5 shocks: variance' = 0.04 mean + 0.08 shock^2 + 0.88 variance."""
     generator = np.random.default_rng([seed, 2])
-    z = _autoregression(generator, count, Z_MEMORY, np.sqrt(1.0 - Z_MEMORY**2), start_deviation=1.0)
-    noise = _student(generator, count)
-    mean = np.exp(2.0 * LOG_VOL_MEAN)
-    variance, returns = np.full(count, mean), np.zeros(count)
+    steps = _steps(generator, count)
+    shocks, mean = steps.sum(axis=1), np.exp(2.0 * LOG_VOL_MEAN)
+    variance = np.full(count, mean)
     for place in range(1, count):
-        returns[place] = np.sqrt(variance[place - 1]) * noise[place]
-        variance[place] = 0.04 * mean + 0.08 * returns[place] ** 2 + 0.88 * variance[place - 1]
-    vol = np.sqrt(variance)
-    return World(_bars(generator, returns, z, vol), z, vol)
+        shock = variance[place - 1] * shocks[place] ** 2
+        variance[place] = 0.04 * mean + 0.08 * shock + 0.88 * variance[place - 1]
+    return _walked(generator, np.sqrt(variance), steps)
 
 
 def regimes(seed: int, *, count: int) -> World:
     """Give a martingale that changes between a calm, a usual and a wild volatility, each lasting about two days."""
     generator = np.random.default_rng([seed, 3])
-    z = _autoregression(generator, count, Z_MEMORY, np.sqrt(1.0 - Z_MEMORY**2), start_deviation=1.0)
     levels = np.exp(LOG_VOL_MEAN) * np.array([0.5, 1.0, 2.2])
     leaves, choices = generator.random(count) < 1.0 / 192.0, generator.integers(0, 2, count)
     state, states = 1, np.ones(count, dtype=np.int64)
@@ -87,24 +90,20 @@ def regimes(seed: int, *, count: int) -> World:
         if leaves[place]:
             state = [other for other in range(3) if other != state][choices[place]]
         states[place] = state
-    vol = levels[states]
-    returns = np.zeros(count)
-    returns[1:] = vol[:-1] * _student(generator, count)[1:]
-    return World(_bars(generator, returns, z, vol), z, vol)
+    return _walked(generator, levels[states], _steps(generator, count))
 
 
 def skewed_jumps(seed: int, *, count: int) -> World:
-    """Give a martingale with 6 % jumps of 4 sigma whose sign follows z (AR(1) 0.95); the mean is compensated."""
+    """Give a martingale with 6 % jumps of 4 sigma whose sign follows z (AR(1) 0.95, shown by volume), without drift."""
     generator = np.random.default_rng([seed, 4])
     z = _autoregression(generator, count, 0.95, np.sqrt(1.0 - 0.95**2), start_deviation=1.0)
     vol = _stochastic_volatility(generator, count)
-    noise, jumps = _student(generator, count), generator.random(count) < 0.06
-    up = 1.0 / (1.0 + np.exp(-2.0 * z))
-    returns = np.zeros(count)
-    sign = np.where(generator.random(count)[1:] < up[:-1], 1.0, -1.0)
-    mean = 0.06 * 4.0 * (2.0 * up[:-1] - 1.0)
-    returns[1:] = vol[:-1] * (noise[1:] + 4.0 * sign * jumps[1:] - mean)
-    return World(_bars(generator, returns, z, vol), z, vol)
+    steps, jumps = _steps(generator, count), generator.random(count) < 0.06
+    up = np.concatenate(([0.5], 1.0 / (1.0 + np.exp(-2.0 * z[:-1]))))
+    sign = np.where(generator.random(count) < up, 1.0, -1.0)
+    steps -= (0.06 * 4.0 * (2.0 * up - 1.0) / PATH_STEPS)[:, None]
+    steps[np.arange(count), generator.integers(0, PATH_STEPS, count)] += 4.0 * sign * jumps
+    return _walked(generator, vol, steps, z)
 
 
 NULLS = {"garch": garch, "regimes": regimes, "skew": skewed_jumps, "stochastic": stochastic}
@@ -137,6 +136,28 @@ def recorded_market(bars: Mapping[Symbol, Bars], symbols: Sequence[Symbol], seed
     return {symbol: randomly_mirrored(bars[symbol], seed) for symbol in symbols}
 
 
+def _walked(
+    generator: np.random.Generator, vol: FloatArray, steps: FloatArray, shown: FloatArray | None = None
+) -> World:
+    """Give the world whose bar t walks `steps[t]` (n, 15), each times the volatility known before it."""
+    count = len(vol)
+    path = np.cumsum(np.concatenate((vol[:1], vol[:-1]))[:, None] * steps, axis=1)
+    path[0] = 0.0
+    close = np.log(100.0) + np.cumsum(path[:, -1])
+    opened = np.concatenate(([np.log(100.0)], close[:-1]))
+    high, low = opened + np.maximum(path.max(axis=1), 0.0), opened + np.minimum(path.min(axis=1), 0.0)
+    state = generator.normal(size=count) if shown is None else shown
+    volume = 1e4 * (vol / vol.mean()) ** 0.8 * np.exp(0.5 * state) * generator.lognormal(0.0, 0.2, count)
+    return World(_framed(np.exp([opened, high, low, close]), volume), state, vol)
+
+
+def _steps(generator: np.random.Generator, count: int) -> FloatArray:
+    """Give 15 steps a bar whose sum is Student-5 of variance 1: normal, with one chi-square variance for the bar."""
+    spread = np.sqrt((TAIL - 2.0) / generator.chisquare(TAIL, count) / PATH_STEPS)
+    steps: FloatArray = spread[:, None] * generator.normal(size=(count, PATH_STEPS))
+    return steps
+
+
 def _bars(generator: np.random.Generator, returns: FloatArray, z: FloatArray, vol: FloatArray) -> Bars:
     """Put wicks around the closes: the range is two to several deviations and always holds open and close."""
     count = len(returns)
@@ -147,8 +168,13 @@ def _bars(generator: np.random.Generator, returns: FloatArray, z: FloatArray, vo
     high = np.maximum(close * np.exp((1.0 - place) * reach), np.maximum(opened, close))
     low = np.minimum(close * np.exp(-place * reach), np.minimum(opened, close))
     volume = 1e4 * (vol / vol.mean()) ** 0.8 * generator.lognormal(0.0, 0.5, count)
-    times = MONDAY_MS + STEP_MS * np.arange(count, dtype=np.int64)
-    return Bars(COIN, Timeframe.M15, times, opened, high, low, close, volume, "planted", volume * close)
+    return _framed(np.stack([opened, high, low, close]), volume)
+
+
+def _framed(prices: FloatArray, volume: FloatArray) -> Bars:
+    opened, high, low, close = prices
+    times = MONDAY_MS + STEP_MS * np.arange(len(volume), dtype=np.int64)
+    return Bars(COIN, Timeframe.M15, times, opened, high, low, close, volume, "made", volume * close)
 
 
 def _student(generator: np.random.Generator, count: int) -> FloatArray:

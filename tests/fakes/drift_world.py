@@ -48,6 +48,7 @@ class DriftWorld:
         self.references = dict(references)
         self.versions = dict.fromkeys(SYMBOLS, 1)
         self.silent: set[Symbol] = set()
+        self.width_frac = 0.0081
         self.now_ms = START_MS + 400 * STEP_MS
         self.log = PredictionLog(folder / "telemetry.db")
         self.monitor = self.opened()
@@ -91,7 +92,7 @@ class DriftWorld:
     def _said(self, row: FeatureRow) -> Opportunity:
         said = Probabilities(0.2, 0.5, 0.3)
         signal = Signal(row.symbol, Action.HOLD, said, self.now, members={"rf": said},
-                        bundle_version=self.versions[row.symbol], width_frac=0.0081)  # fmt: skip
+                        bundle_version=self.versions[row.symbol], width_frac=self.width_frac)  # fmt: skip
         return Opportunity(signal, None, volatility_frac=row.volatility_frac)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from bn_ml.domain.market import from_ms
 from bn_ml.errors import ConfigError, ModelError
-from bn_ml.settings import RiskSettings
+from bn_ml.settings import RiskSettings, Settings
 from data_manager.feed_checks import FeatureRow
 from data_manager.windows import Windows
 from ml_engine import sequence_model
@@ -26,6 +26,8 @@ from ml_engine.models import recipe
 from ml_engine.predictor import MLEnsemblePredictor
 from ml_engine.trainer import EnsembleTrainer, Trained
 from ml_engine.training_bundle import publish_trained
+from ml_engine.training_data import TrainingMarket
+from ml_engine.training_session import TrainingJob, run_session
 from tests.fakes.bundle_builders import a_row
 from tests.fakes.sequence_builders import BACKENDS, LENGTH, a_looking_model, remembering_rows
 from tests.fakes.training_builders import COIN, a_sample
@@ -278,3 +280,21 @@ def test_a_trainer_asked_for_torch_without_it_refuses_at_once(monkeypatch: pytes
         EnsembleTrainer(a_looking_model("torch"), RiskSettings())
     EnsembleTrainer(a_looking_model("torch"), RiskSettings(), quick=True)
     EnsembleTrainer(a_looking_model("auto"), RiskSettings())
+
+
+def test_a_run_asked_for_torch_without_it_is_refused_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sequence_model, "find_spec", lambda name: None)
+    wanted = {"models_dir": str(tmp_path / "models"), "lstm": {"enabled": True, "backend": "torch"}}
+    nothing = TrainingMarket({}, {}, (), COIN, 0)
+    job = TrainingJob(
+        Settings.from_mapping({"model": wanted}), nothing, quick=False, trained_at=from_ms(0), trained_by="x"
+    )
+    told: list[object] = []
+    with pytest.raises(ConfigError, match="pip install"):
+        run_session(job, [COIN], told.append, jobs=1)
+    assert told == []
+    assert [outcome.result for outcome in run_session(replace(job, quick=True), [COIN], told.append, jobs=1)] == [
+        "failed"
+    ]

@@ -14,13 +14,17 @@ from pathlib import Path
 import pytest
 
 from bn_ml.clock import SystemClock
-from bn_ml.domain.market import Symbol
+from bn_ml.config import load_settings
+from bn_ml.domain.market import Symbol, iso
+from bn_ml.state_store import StateStore
+from data_manager.feature_engineer import FeatureEngineer
 from data_manager.history import HistoryStore
 from ml_engine.bundle_store import BundleStore
 from ml_engine.training_attempts import TrainingAttempts
 from ml_engine.training_locks import running_session, session_lock
 from scripts import run_trainer_auto
 from tests.fakes.bar_builders import START_MS, some_bars
+from tests.fakes.bundle_builders import a_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD, FEW = Symbol("GOOD/USDC"), Symbol("FEW/USDC")
@@ -105,6 +109,26 @@ def test_a_failed_symbol_rests_and_only_fail_fast_makes_it_an_exit_code(
         assert "failed: FEW/USDC" in capsys.readouterr().err
         assert run_trainer_auto.main([*flags, "--fail-fast"]) == 0
     assert "idle, FEW/USDC: missing_models: failed, rests until" in caplog.text
+
+
+def test_an_alarm_in_the_book_of_the_bot_trains_its_symbol(
+    config: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = load_settings(config).settings
+    engineer, now = FeatureEngineer(settings.model), SystemClock().now()
+    fields = {"symbol": str(FEW), "model_key": FEW.key, "feature_hash": engineer.feature_hash}
+    dates = {"trained_at": now, "valid_from": now, "label_end": now - timedelta(hours=1)}
+    BundleStore(tmp_path / "models", feature_hash=engineer.feature_hash).save(a_bundle(**fields, **dates))
+    book = StateStore(tmp_path / "bn_ml.db")
+    before = ["--config", str(config), "--quick", "--max-cycles", "1"]
+    with caplog.at_level("INFO"):
+        assert run_trainer_auto.main(before) == 0
+        assert "idle, nothing is due" in caplog.text
+        book.put("drift_status", {"symbols": {str(FEW): {"detected": True, "since": iso(now)}}}, now)
+        assert run_trainer_auto.main(before) == 1
+    assert "training started trigger=drift symbols=FEW/USDC" in caplog.text
+    assert "failed: FEW/USDC" in capsys.readouterr().err
+    book.close()
 
 
 def test_a_signal_while_it_waits_or_still_starts_ends_it_in_order(config: Path) -> None:

@@ -20,22 +20,9 @@ CHANGES = {
     "scanner.ohlcv_limit": 600,
     "scanner.workers": 4,
     "model.multi_timeframe.max_bars_per_timeframe": 700,
-    "model.labeling.balance": "smote",
-    "model.acceleration.gpu_enable": True,
-    "model.acceleration.device": "cuda",
-    "model.acceleration.cpu_n_jobs": 2,
-    "santrade_intelligence.profile": "neutral",
-    "santrade_intelligence.benchmark_symbol": "ETH/USDC",
-    "santrade_intelligence.filter_entries": False,
-    "santrade_intelligence.scale_size": False,
-    "santrade_intelligence.min_pairs": 4,
-    "santrade_intelligence.profiles.neutral.score_floor": -0.2,
     "model_sync.enabled": True,
     "model_sync.publisher.schedule": "01:00",
     "model_sync.runpod.enabled": True,
-    "risk.circuit_breakers.market_intelligence_min_confidence": 0.6,
-    "risk.circuit_breakers.market_intelligence_score_block_threshold": -0.1,
-    "risk.circuit_breakers.market_intelligence_min_confidence_by_profile.neutral": 0.6,
     "monitoring.alerting.webhook.enabled": True,
     "monitoring.alerting.telegram.enabled": True,
     "monitoring.alerting.email.enabled": True,
@@ -50,17 +37,12 @@ CHANGES = {
     "backtest.random_entry_runs": 10,
 }
 ALREADY_SO = (
-    "model.pooled_warm_start",
-    "model.acceleration.gpu_enable",
-    "santrade_intelligence.enabled",
     "monitoring.realtime_prices.enabled",
     "monitoring.alerting.enabled",
     "monitoring.dashboard.auto_launch",
     "storage.backup.enabled",
 )
 
-# Code reads these, but only to use a market mood, which nothing computes.
-MOOD_KEYS = ("santrade_intelligence.", "risk.circuit_breakers.market_intelligence_")
 WORDS_OF_OTHER_THINGS = frozenset(
     {"cycles", "hpo", "alpha", "headers", "to", "balance", "remote", "script", "address", "host", "port"}
 )
@@ -129,7 +111,7 @@ def test_a_key_that_code_reads_has_left_the_table() -> None:
     keys = [(name, name.rpartition(".")[2]) for name, _ in walk_keys(Settings)]
     shared = {last for name, last in keys if idle_reason(name) is None}
     telling = set(_attributes_read()) - shared - WORDS_OF_OTHER_THINGS
-    idle = [(name, last) for name, last in keys if idle_reason(name) and not name.startswith(MOOD_KEYS)]
+    idle = [(name, last) for name, last in keys if idle_reason(name)]
     assert [name for name, last in idle if last in telling] == [], "it has effect: take it out of IDLE_KEYS"
 
 

@@ -173,6 +173,12 @@ def test_numbers_json_lacks_are_null() -> None:
     assert json.loads(text) == [["outlier", None, None, False]]
 
 
+def test_an_unknown_volatility_is_kept_as_zero(kept: PredictionLog, caplog: pytest.LogCaptureFixture) -> None:
+    kept.record(ScanReport(AT, (), (Opportunity(a_signal(), None, volatility_frac=math.nan),)))
+    assert [record.volatility_frac for record in kept.read(BTC, 0, EVER)] == [0.0]
+    assert caplog.records == []
+
+
 def test_each_book_has_a_log_of_its_own(tmp_path: Path) -> None:
     assert log_beside(tmp_path / "bn_ml.db") == tmp_path / "telemetry.db"
     assert log_beside(tmp_path / "june.db") == tmp_path / "june.telemetry.db"

@@ -192,6 +192,19 @@ def test_a_symbol_without_a_bundle_is_not_taken_up(world: DriftWorld) -> None:
     assert SOL in world.monitor.watched
 
 
+def test_a_symbol_whose_bundle_is_gone_leaves_the_others_watched(world: DriftWorld) -> None:
+    world.silent.add(BTC)
+    world.scan(TO_ALARM)
+    assert BTC not in world.monitor.watched
+    assert world.monitor.blocks(ETH)
+
+
+def test_a_bundle_that_knows_no_label_width_is_not_watched(world: DriftWorld) -> None:
+    world.width_frac = 0.0
+    world.scan(TO_ALARM)
+    assert world.monitor.watched == ()
+
+
 def a_record(close_ms: int, width: float) -> PredictionRecord:
     return PredictionRecord(ETH, close_ms, 1, 0.2, 0.5, 0.3, width, 0.003, "HOLD", None, "[]", "test")
 

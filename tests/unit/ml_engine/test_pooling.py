@@ -18,7 +18,7 @@ from ml_engine.trainer import EnsembleTrainer
 from ml_engine.training_data import BASE, TrainingMarket
 from ml_engine.validation import Purge, split_blocks
 from tests.fakes.feature_market import walk
-from tests.fakes.training_builders import a_model, planted_rows
+from tests.fakes.training_builders import a_model, a_sample, planted_rows
 
 PURGE = Purge(12 * BASE.ms, 20 * BASE.ms)
 DAY_ROWS = 96
@@ -143,3 +143,14 @@ def test_a_class_of_one_row_cannot_be_filled_up() -> None:
     values = np.arange(12.0).reshape(6, 2)
     _, classes, _ = smote(values, np.array([0, 1, 1, 1, 2, 2]), np.ones(6), seed=1)
     assert np.bincount(classes).tolist() == [1, 3, 3]
+
+
+def test_balanced_classes_reach_every_fit_and_the_record_says_so() -> None:
+    data = planted_rows(4_000, strength=0.5)
+    plain, full = (
+        EnsembleTrainer(a_model(labeling={"balance": name}), RiskSettings(), quick=True).train_on(a_sample(data))
+        for name in ("none", "smote")
+    )
+    assert full.twin.parameters.balance == "smote"
+    rows = data.values[:200]
+    assert not np.array_equal(plain.twin.raw(rows)["rf"], full.twin.raw(rows)["rf"])

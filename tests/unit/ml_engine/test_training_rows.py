@@ -64,14 +64,14 @@ def test_of_two_columns_that_rank_alike_the_first_is_kept_and_constants_go() -> 
     values[:, 3] = np.exp(values[:, 0])
     values[:, 5] = 7.0
     rows = make_rows(values, data.labels, data.uniqueness)
-    assert select_columns(rows, rows, limit=50, seed=1) == (0, 1, 2, 4, 6, 7)
+    assert select_columns([(rows, rows)], limit=50, seed=1) == (0, 1, 2, 4, 6, 7)
 
 
 def test_the_column_that_carries_the_signal_survives_a_tight_limit() -> None:
     data = planted_rows(4_000)
     fit = make_rows(data.values[:3_000], data.labels[:3_000], data.uniqueness[:3_000])
     test = make_rows(data.values[3_000:], data.labels[3_000:], data.uniqueness[3_000:])
-    assert 0 in select_columns(fit, test, limit=2, seed=1)
+    assert 0 in select_columns([(fit, test)], limit=2, seed=1)
 
 
 def test_a_column_mostly_unknown_is_not_offered() -> None:
@@ -80,6 +80,6 @@ def test_a_column_mostly_unknown_is_not_offered() -> None:
     values[:1_600, 2] = np.nan
     values[:1_400, 4] = np.nan
     rows = make_rows(values, data.labels, data.uniqueness)
-    chosen = select_columns(rows, rows, limit=50, seed=1)
+    chosen = select_columns([(rows, rows)], limit=50, seed=1)
     assert 2 not in chosen
     assert 4 in chosen

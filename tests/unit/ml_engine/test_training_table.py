@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ml_engine.training_progress import FAILED, TRAINED, UP_TO_DATE, SymbolOutcome
+from ml_engine.training_progress import FAILED, KEPT, TRAINED, UP_TO_DATE, SymbolOutcome
 from scripts.training_table import table
 
 
@@ -26,3 +26,26 @@ def test_a_refused_symbol_shows_why_and_no_figures() -> None:
     assert "X/USDC: too_few_rows: 10" in text
     assert "refused" in text
     assert "up to date" in text
+
+
+def test_a_champion_kept_stands_beside_both_losses() -> None:
+    told = {
+        "compared": True, "champion_version": 3, "rows": 600, "recorded_rows": 580, "champion_loss": 0.91,
+        "challenger_loss": 0.94, "difference": 0.031, "difference_lower": 0.011, "difference_upper": 0.05,
+    }  # fmt: skip
+    kept = SymbolOutcome(
+        "X/USDC", KEPT, reasons=("worse than the champion",), version=3, rows=900, files="m", challenge=told
+    )
+    text = table([kept])
+    assert "champion kept" in text
+    assert "X/USDC: worse than the champion" in text
+    assert "log-loss 0.9400 against 0.9100 of version 3 on 600 rows (580 recorded live)" in text
+    assert "+3.10% +1.10% +5.00%" in text
+    assert "files in" not in text
+
+
+def test_a_challenge_that_was_not_decided_shows_no_losses() -> None:
+    undecided = SymbolOutcome(
+        "X/USDC", KEPT, reasons=("2.0 days to compare on, 5 are needed",), rows=900, challenge={"compared": False}
+    )
+    assert "log-loss 0" not in table([undecided])
