@@ -22,6 +22,8 @@ from benchmarks.rehearsal_start import SEED_VARIABLE, SHARE_VARIABLE
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 60.0
 REFUSED, UNREACHABLE = 3, 4
+REFUSALS_TO_MEND = 3
+"""After how many starts refused for its clock the exchange's clock is set right."""
 RECOVERED = "recovered positions="
 CLOCK_OFF_MS = 950
 """The exchange's clock is then off by what the preflight refuses, give or take what measuring leaves in doubt."""
@@ -96,9 +98,14 @@ class Sandbox:
         """Give the market's instant."""
         return int(str(self.ask("clock")["now_ms"]))
 
-    def is_clock_off(self) -> bool:
-        """Whether the exchange's clock is so far off that no bot may start."""
-        return abs(int(str(self.ask("clock")["offset_ms"]))) >= CLOCK_OFF_MS
+    def clock_off_ms(self) -> int:
+        """Give how far the exchange's clock is off, 0 when that keeps no bot from starting."""
+        offset_ms = int(str(self.ask("clock")["offset_ms"]))
+        return offset_ms if abs(offset_ms) >= CLOCK_OFF_MS else 0
+
+    def set_clock_right(self, offset_ms: int) -> None:
+        """Take an offset off the exchange's clock."""
+        self.ask("clock", {"jump_ms": -offset_ms})
 
     def stop(self) -> None:
         """End the process."""
@@ -133,7 +140,8 @@ class Recovery:
 class Bot:
     """The running bot, each of its recoveries, and how its starts ended that nobody asked to end, by exit code.
 
-    `off_clock` counts those that were refused because the exchange's clock was indeed off.
+    `off_clock` counts those that were refused because the exchange's clock was indeed off; after some of them in a row
+    it is set right, as a time service would make the two agree.
     """
 
     plan: Plan
@@ -214,8 +222,10 @@ class Bot:
         if code == UNREACHABLE:
             return ""
         failures = {line.split(":")[0] for line in lines if line.startswith("FAIL ")}
-        if code == REFUSED and failures == {"FAIL clock"} and self.sandbox.is_clock_off():
+        if code == REFUSED and failures == {"FAIL clock"} and (offset_ms := self.sandbox.clock_off_ms()):
             self.off_clock += 1
+            if self.off_clock % REFUSALS_TO_MEND == 0:
+                self.sandbox.set_clock_right(offset_ms)
             return ""
         return f"the bot ended by itself with exit code {code}: {lines[-1][:200] if lines else 'no word'}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,9 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import localcontext
 from http.client import HTTPException
-from importlib.util import find_spec
 from queue import Empty, LifoQueue
-from types import ModuleType
 from typing import Protocol, TypeVar
 
 from urllib3.exceptions import HTTPError
@@ -23,6 +20,7 @@ from bn_ml.clock import SystemClock
 from bn_ml.domain.market import Symbol, Timeframe
 from bn_ml.errors import ConfigError, ExchangeError, MarketDataError, Transient, Unreachable
 from bn_ml.http_answers import HttpAnswer, NoAnswer
+from bn_ml.lean_imports import without_its_package
 from bn_ml.order_answers import STAY_AWAY
 from bn_ml.outage import OutageWatch
 from bn_ml.patience import Failure, Patience
@@ -36,6 +34,8 @@ log = logging.getLogger(__name__)
 
 KLINES_PER_REQUEST = 1000
 PING_TIMEOUT_MS = 5000
+HURRIED_MS = 500
+"""How long the first reads of a start are waited for."""
 TESTNET_URL = "https://testnet.binance.vision"
 _ONE_REQUEST_OPTIONS: Mapping[str, object] = {
     "defaultType": "spot",
@@ -59,26 +59,8 @@ class Credentials:
     secret: str
 
 
-@contextmanager
-def _without_its_package(name: str) -> Iterator[None]:
-    """Let modules of a package be imported without what the package itself imports: a hundred exchanges here.
-
-    Whoever imports the package later gets it whole, with the same classes.
-    """
-    spec = None if name in sys.modules else find_spec(name)
-    if spec is None:
-        yield
-        return
-    shell = ModuleType(name)
-    shell.__path__ = list(spec.submodule_search_locations or ())
-    sys.modules[name] = shell
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-
-
-with _without_its_package("ccxt"):
+# The package imports a hundred exchanges.
+with without_its_package("ccxt"):
     from ccxt.base.errors import BaseError
     from ccxt.binance import binance
 
@@ -134,6 +116,9 @@ class CcxtTransport:
         """Send through a raw client, `pause_s` apart."""
         self._client = client
         self._pause_s = pause_s
+        self._timeout_ms = int(client.timeout)
+        self._hurried_ms = HURRIED_MS
+        self._patience: Patience | None = None
         self._lock = threading.Lock()
         self._sent_at = float("-inf")
 
@@ -154,10 +139,14 @@ class CcxtTransport:
         """Stamp signed requests without a `timestamp` with the machine's time plus so many ms."""
         self._client.options["timeDifference"] = -offset_ms
 
+    def hurry(self, patience: Patience) -> None:
+        """Give reads up soon while a start lasts: one that hangs is asked again at once, and then given longer."""
+        self._patience = patience
+
     def request(self, method: str, path: str, params: Mapping[str, str], *, signed: bool) -> HttpAnswer:
         """Send one request, once; raises `NoAnswer` when no complete answer arrived."""
         section, rest = _section(path, signed=signed)
-        with self._lock:
+        with self._lock, self._timed(method):
             self._keep_distance()
             # The library sets the rounding of the thread it runs in.
             with localcontext():
@@ -165,6 +154,21 @@ class CcxtTransport:
         if not isinstance(answer, HttpAnswer):
             raise NoAnswer(f"{method} {path}: the library answered {type(answer).__name__}")
         return answer
+
+    @contextmanager
+    def _timed(self, method: str) -> Iterator[None]:
+        """Set the time-out of one request; a read of a start that took as long doubles that of the next ones."""
+        is_hurried = method == "GET" and self._patience is not None and self._patience.is_start
+        limit_ms = min(self._hurried_ms, self._timeout_ms) if is_hurried else self._timeout_ms
+        self._client.timeout = limit_ms
+        clock = SystemClock()
+        began = clock.monotonic()
+        try:
+            yield
+        except NoAnswer:
+            if is_hurried and (clock.monotonic() - began) * 1000 >= limit_ms:
+                self._hurried_ms *= 2
+            raise
 
     def _keep_distance(self) -> None:
         clock = SystemClock()
@@ -252,13 +256,8 @@ class ExchangeReader:
 
     def klines(self, symbol: Symbol, timeframe: Timeframe, start_ms: int, end_ms: int) -> list[Sequence[object]]:
         """Give up to 1000 raw bars, the earliest first, with `start_ms <= open time < end_ms`; the last may be open."""
-        request = {
-            "symbol": venue_name(symbol),
-            "interval": timeframe.value,
-            "startTime": str(start_ms),
-            "endTime": str(end_ms - 1),
-            "limit": str(KLINES_PER_REQUEST),
-        }
+        span = {"startTime": str(start_ms), "endTime": str(end_ms - 1), "limit": str(KLINES_PER_REQUEST)}
+        request = {"symbol": venue_name(symbol), "interval": timeframe.value, **span}
         return self._read("klines", request, 2, _rows)
 
     def first_bar(self, symbol: Symbol, timeframe: Timeframe) -> list[Sequence[object]]:
@@ -297,14 +296,11 @@ class ExchangeReader:
             self.weight.spend_on_orders(weight, patience=timedelta(seconds=self._patience.start_s))
         else:
             self.weight.spend(weight)
-        transport, sent_at = self._transport(), self._clock.now()
+        transport = self._transport()
         try:
-            answer = transport.request("GET", f"/api/v3/{path}", params, signed=False)
-        except NoAnswer as error:
-            raise Transient(f"GET /api/v3/{path}: {error}") from error
+            answer = self._sent(transport, path, params)
         finally:
             self._idle.put(transport)
-        self._heed(answer, sent_at)
         try:
             value = judge(answer)
         except Transient:
@@ -319,13 +315,17 @@ class ExchangeReader:
         timeout = min(self._settings.timeout_ms, PING_TIMEOUT_MS)
         transport = CcxtTransport.connect(self._settings.model_copy(update={"timeout_ms": timeout}), None)
         self.weight.spend(1)
+        _server_time(self._sent(transport, "time", {}))
+
+    def _sent(self, transport: CcxtTransport, path: str, params: Mapping[str, str]) -> HttpAnswer:
+        """Send a request once and heed what its answer means for the next; raises `Transient` or `Unreachable`."""
         sent_at = self._clock.now()
         try:
-            answer = transport.request("GET", "/api/v3/time", {}, signed=False)
+            answer = transport.request("GET", f"/api/v3/{path}", params, signed=False)
         except NoAnswer as error:
-            raise Transient(f"GET /api/v3/time: {error}") from error
+            raise Transient(f"GET /api/v3/{path}: {error}") from error
         self._heed(answer, sent_at)
-        _server_time(answer)
+        return answer
 
     def _heed(self, answer: HttpAnswer, sent_at: datetime) -> None:
         """Take the venue's count of weight, and obey its request to pause: nothing more is sent until then."""

@@ -21,7 +21,7 @@ from ml_engine.final_maps import FinalMap, LinearMap, PiecewiseMap, SigmoidMap, 
 from ml_engine.inference import tempered
 from ml_engine.metrics import CLASS_NAMES, log_loss
 
-RIDGE = 1e-2
+PRIOR_DEVIATION = 0.1
 ISOTONIC_ROWS = 20_000
 DIRICHLET_ROWS = 3_000
 TEMPERATURE_ROWS = 1_500
@@ -55,8 +55,13 @@ def fit_temperature(probabilities: FloatArray, labels: IntArray) -> float:
     return float(1.0 / found.x)
 
 
-def fit_map(probabilities: FloatArray, labels: IntArray, *, method: str, gap_rows: int = 0) -> FittedMap:
+def fit_map(
+    probabilities: FloatArray, labels: IntArray, *, method: str, gap_rows: int = 0, independent: float | None = None
+) -> FittedMap:
     """Fit the final map on the mixture of the calibrate block, rows in time order.
+
+    `independent` is how many rows they are worth (all when None): vector and Dirichlet stay the nearer to no map the
+    fewer they are.
 
     `auto`: none under 500 rows, temperature under 1,500, Dirichlet from 3,000; in between Dirichlet when it beats
     temperature on both halves in turn, `gap_rows` apart. Raises `ModelError` (`calibration_failed`) when the rows are
@@ -64,15 +69,16 @@ def fit_map(probabilities: FloatArray, labels: IntArray, *, method: str, gap_row
     """
     if not np.isfinite(probabilities).all():
         raise _failed("calibration got probabilities that are not finite")
-    chosen, reason = _choose(probabilities, labels, gap_rows) if method == "auto" else (method, "configured")
-    fitted = _fit(probabilities, labels, chosen, reason)
+    worth = 1.0 if independent is None else independent / len(labels)
+    chosen, reason = _choose(probabilities, labels, gap_rows, worth) if method == "auto" else (method, "configured")
+    fitted = _fit(probabilities, labels, chosen, reason, worth=worth)
     change = _verified_change(fitted, probabilities, labels)
     if change > _LEAST_LOSS:
         return replace(fitted, reason=f"{reason}; costs {change:.5f} of log-loss against no map on its own rows")
     return fitted
 
 
-def _choose(probabilities: FloatArray, labels: IntArray, gap_rows: int) -> tuple[str, str]:
+def _choose(probabilities: FloatArray, labels: IntArray, gap_rows: int, worth: float) -> tuple[str, str]:
     rows = len(labels)
     if rows < SMALLEST_ROWS:
         return "none", f"{rows} rows, fewer than {SMALLEST_ROWS}"
@@ -85,7 +91,7 @@ def _choose(probabilities: FloatArray, labels: IntArray, gap_rows: int) -> tuple
     gains = []
     for fit, test in ((first, second), (second, first)):
         losses = [
-            log_loss(_fit(probabilities[fit], labels[fit], name, "").map.apply(probabilities[test]), labels[test])
+            log_loss(_map_of(probabilities[fit], labels[fit], name, worth).apply(probabilities[test]), labels[test])
             for name in ("temperature", "dirichlet")
         ]
         gains.append(losses[0] - losses[1])
@@ -94,11 +100,11 @@ def _choose(probabilities: FloatArray, labels: IntArray, gap_rows: int) -> tuple
     return "temperature", f"dirichlet lost the split-half test on {rows} rows by {-sum(gains) / 2:.5f}"
 
 
-def _fit(probabilities: FloatArray, labels: IntArray, method: str, reason: str) -> FittedMap:
-    return FittedMap(method, _map_of(probabilities, labels, method), len(labels), reason)
+def _fit(probabilities: FloatArray, labels: IntArray, method: str, reason: str, *, worth: float) -> FittedMap:
+    return FittedMap(method, _map_of(probabilities, labels, method, worth), len(labels), reason)
 
 
-def _map_of(probabilities: FloatArray, labels: IntArray, method: str) -> FinalMap:
+def _map_of(probabilities: FloatArray, labels: IntArray, method: str, worth: float) -> FinalMap:
     match method:
         case "none":
             return LinearMap()
@@ -109,7 +115,8 @@ def _map_of(probabilities: FloatArray, labels: IntArray, method: str) -> FinalMa
         case "isotonic":
             return _isotonic_map(probabilities, labels)
         case _:
-            return LinearMap.of(*_ridge_map(_log_of(probabilities), labels, diagonal=method == "vector"))
+            diagonal = method == "vector"
+            return LinearMap.of(*_ridge_map(_log_of(probabilities), labels, diagonal=diagonal, worth=worth))
 
 
 def _sigmoid_map(probabilities: FloatArray, labels: IntArray) -> SigmoidMap:
@@ -169,8 +176,12 @@ def _against_rest(labels: IntArray) -> list[tuple[str, BoolArray]]:
     return hits
 
 
-def _ridge_map(logs: FloatArray, labels: IntArray, *, diagonal: bool) -> tuple[FloatArray, FloatArray]:
-    """Minimise mean log-loss + ridge * (|W - I|^2 + |b|^2); the problem is convex."""
+def _ridge_map(logs: FloatArray, labels: IntArray, *, diagonal: bool, worth: float) -> tuple[FloatArray, FloatArray]:
+    """Minimise mean log-loss + ridge * (|W - I|^2 + |b|^2); the problem is convex.
+
+    The ridge is that of a normal prior around no map, each row counting as `worth` independent ones.
+    """
+    ridge = 1.0 / (2.0 * worth * len(labels) * PRIOR_DEVIATION**2)
     free = np.eye(3, dtype=np.bool_) if diagonal else np.ones((3, 3), dtype=np.bool_)
     truth = np.eye(3)[labels]
     start = np.concatenate((np.eye(3)[free], np.zeros(3)))
@@ -182,7 +193,7 @@ def _ridge_map(logs: FloatArray, labels: IntArray, *, diagonal: bool) -> tuple[F
         error = (mapped - truth) / len(truth)
         distance = packed - start
         slope = np.concatenate(((error.T @ logs)[free], error.sum(axis=0)))
-        return log_loss(mapped, labels) + RIDGE * float(distance @ distance), slope + 2.0 * RIDGE * distance
+        return log_loss(mapped, labels) + ridge * float(distance @ distance), slope + 2.0 * ridge * distance
 
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
     if not (found.success and np.isfinite(found.x).all()):

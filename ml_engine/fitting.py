@@ -18,7 +18,7 @@ from ml_engine.inference import LOGISTIC, SEQUENCE, mixture, tempered
 from ml_engine.metrics import class_shares, prior_losses
 from ml_engine.models import Member, MemberParameters, Recipe, Rows, make_rows
 from ml_engine.selection import select_columns
-from ml_engine.validation import Block, Blocks, Purge, block_of, purged_tail, walk_forward
+from ml_engine.validation import Block, Blocks, Purge, block_of, effective_rows, purged_tail, walk_forward
 
 TAIL_SHARE = 0.15
 SELECTION_FOLDS = 4
@@ -132,7 +132,8 @@ def settle_vote(data: Dataset, blocks: Blocks, grown: Grown, settings: ModelSett
     voting = {name: soft[name] for name in admitted_names(verdicts)}
     weights = fit_weights(voting, labels, shrink_to_equal=shrink)
     method = settings.ensemble.calibration
-    fitted = fit_map(mixture(voting, weights), labels, method=method, gap_rows=gap_rows)
+    independent = effective_rows(data.uniqueness[blocks.calibrate.rows])
+    fitted = fit_map(mixture(voting, weights), labels, method=method, gap_rows=gap_rows, independent=independent)
     return Vote(temperatures, {name: weights.get(name, 0.0) for name in sorted(raw)}, fitted, tuple(verdicts))
 
 

@@ -97,37 +97,43 @@ class OnlineLogistic:
 
 @dataclass(slots=True, eq=False)
 class FirstScaler:
-    """Standardises vectors by the mean and deviation of the first `needed` ones, and never learns again."""
+    """Standardises vectors by the mean and deviation of the first `needed` ones, and never learns again.
+
+    `mean` and `squares` (sum of squared distances from the mean) are kept as vectors arrive *(Welford 1962)*.
+    """
 
     n_inputs: int
     needed: int = 200
-    rows: list[list[float]] = field(default_factory=list)
+    count: int = 0
     mean: list[float] = field(default_factory=list)
-    deviation: list[float] = field(default_factory=list)
+    squares: list[float] = field(default_factory=list)
 
     @property
     def ready(self) -> bool:
         """Whether enough vectors were seen."""
-        return bool(self.mean)
+        return self.count >= self.needed
 
     def see(self, vector: Sequence[float]) -> None:
         """Take a vector into account as long as they are too few."""
         if self.ready:
             return
-        self.rows.append([float(value) for value in vector])
-        if len(self.rows) >= self.needed:
-            seen = np.array(self.rows)
-            spread = seen.std(axis=0)
-            self.mean = seen.mean(axis=0).tolist()
-            self.deviation = np.where(spread > 1e-12, spread, 1.0).tolist()
-            self.rows = []
+        self.count += 1
+        before = self.mean or [0.0] * self.n_inputs
+        self.mean = [old + (value - old) / self.count for old, value in zip(before, vector, strict=True)]
+        spread = self.squares or [0.0] * self.n_inputs
+        self.squares = [
+            sum_ + (value - old) * (value - new)
+            for sum_, value, old, new in zip(spread, vector, before, self.mean, strict=True)
+        ]
 
     def scaled(self, vector: Sequence[float]) -> FloatArray:
         """Give a vector in deviations from the mean, clipped at 8; raises `ValueError` before it is ready."""
         if not self.ready:
-            raise ValueError(f"{len(self.rows)} of {self.needed} vectors seen")
-        standard: FloatArray = (np.array(vector) - np.array(self.mean)) / np.array(self.deviation)
-        return np.clip(standard, -8.0, 8.0)
+            raise ValueError(f"{self.count} of {self.needed} vectors seen")
+        deviation = np.sqrt(np.array(self.squares) / self.count)
+        standard = (np.array(vector) - np.array(self.mean)) / np.where(deviation > 1e-12, deviation, 1.0)
+        clipped: FloatArray = np.clip(standard, -8.0, 8.0)
+        return clipped
 
 
 def _whole(value: object) -> int:

@@ -61,7 +61,7 @@ class IntelligenceState:
         return {
             "version": VERSION,
             "model": self.model.as_dict(),
-            "scaler": {"rows": self.scaler.rows, "mean": self.scaler.mean, "deviation": self.scaler.deviation},
+            "scaler": to_plain(self.scaler),
             "memory": self.memory.as_dict(),
             "waiting": to_plain(self.waiting),
             "next_sample_ms": self.next_sample_ms,
@@ -135,11 +135,10 @@ def _read(content: object, alpha: float, inputs: int) -> IntelligenceState:
     model = OnlineLogistic.of(content["model"])
     if (model.alpha, model.n_inputs, model.n_classes) != (state.model.alpha, inputs, 3):
         raise ValueError("it was learned with another online_alpha or other inputs")
-    scaler = content["scaler"]
     state.model = model
-    state.scaler.rows = [[float(value) for value in row] for row in scaler["rows"]]
-    state.scaler.mean = [float(value) for value in scaler["mean"]]
-    state.scaler.deviation = [float(value) for value in scaler["deviation"]]
+    state.scaler = from_plain(FirstScaler, content["scaler"])
+    if state.scaler.n_inputs != inputs or len(state.scaler.mean) not in (0, inputs):
+        raise ValueError("the scaler knows other inputs")
     state.memory = OutcomeMemory.of(content["memory"])
     state.waiting = [from_plain(Waiting, item) for item in content["waiting"]]
     state.next_sample_ms, state.streak = int(content["next_sample_ms"]), int(content["streak"])

@@ -221,7 +221,7 @@ def _skill(trained: Trained) -> SkillPart:
     report_rows = len(trained.blocks.report)
     return SkillPart(
         report=_estimate(trained.figures[ENSEMBLE].skill, report_rows),
-        slope=_estimate(trained.gates.slope, len(trained.blocks.select)),
+        slope=_estimate(trained.gates.slope, len(trained.blocks.calibrate) + len(trained.blocks.select)),
         passed=trained.verdict.tradable,
         members={
             name: _estimate(figures.skill, report_rows) for name, figures in trained.figures.items() if name != ENSEMBLE

@@ -68,7 +68,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gates:
-    """What the decision gates need: the slope test on the select block, the line and the region with its limit.
+    """What the decision gates need: the slope test on held-out rows, the line and the region with its limit.
 
     `slope_p_value` is one-sided; 1 is no evidence.
     """
@@ -94,12 +94,16 @@ class Verdict:
 
 
 def measure_gates(candidate: Candidate, *, seed: int) -> Gates:
-    """Fit the line and the region's limit on the calibrate block and test the slope on the select block."""
+    """Fit the line and the region's limit on the calibrate block; test the slope on it and the select block together.
+
+    No member saw either, and the select block alone is too short to prove a slope most planted signals have.
+    """
     data, blocks = candidate.data, candidate.blocks
-    calibrate, select = blocks.calibrate.rows, blocks.select.rows
+    calibrate = blocks.calibrate.rows
+    held_out = np.concatenate((calibrate, blocks.select.rows))
     columns = np.array(candidate.grown.columns)
     region = training_region(data.values[np.ix_(blocks.train.rows, columns)])
-    tested = slope_test(candidate.scores(select), data.trade_gross[select], days(data.t0[select]))
+    tested = slope_test(candidate.scores(held_out), data.trade_gross[held_out], days(data.t0[held_out]))
     return Gates(
         slope=tested.slope,
         line=expected_value_line(
@@ -176,7 +180,7 @@ def buy_rows(forecast: FloatArray, settings: EnsembleSettings) -> BoolArray:
 def judge(skill: Estimate, gates: Gates, vote: Vote, *, calibrate_rows: int) -> Verdict:
     """Say tradable, or no skill with each closed half and its bound.
 
-    The slope has to be there on both held-out blocks: proven on the select block, above 0 on the calibrate block.
+    The slope has to be proven on the calibrate and select blocks together, and above 0 on the calibrate block alone.
     """
     reasons, slope = [], gates.slope
     if not skill.lower > 0.0:

@@ -12,10 +12,10 @@ from bn_ml.settings import ModelSettings
 from data_manager.bars import FloatArray, IntArray
 from ml_engine import models
 from ml_engine.dataset import Dataset
+from ml_engine.fitting import TAIL_SHARE
 from ml_engine.models import Rows, make_rows
 from ml_engine.validation import Purge, cpcv, purged_tail, walk_forward
 
-TAIL_SHARE = 0.15
 FIRST_SHARE = 0.5
 SMALLEST_FIT_ROWS = 300
 DAY_MS = 86_400_000

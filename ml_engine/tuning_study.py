@@ -15,6 +15,7 @@ from xgboost.core import XGBoostError
 from bn_ml.settings import ModelSettings
 from data_manager.bars import FloatArray, IntArray
 from ml_engine import models
+from ml_engine.fitting import PATIENCE
 from ml_engine.models import Parameters, Recipe
 from ml_engine.tuning_fits import fitter
 from ml_engine.tuning_folds import Fold, Ground
@@ -25,7 +26,6 @@ from ml_engine.tuning_watch import Watch
 
 # As many finished trials must have seen a fold before their median may end another.
 TRIALS_BEFORE_PRUNING = 4
-LIGHT_PATIENCE = 40
 LOGISTIC_TRIALS = 8
 TRIAL_FAILURES = (LightGBMError, XGBoostError, ValueError, ArithmeticError)
 
@@ -57,7 +57,7 @@ class Task:
 
     def patience(self, member: str) -> int:
         """Give the rounds without gain after which a booster stops."""
-        return self.settings.xgb.early_stopping_rounds if member == "xgb" else LIGHT_PATIENCE
+        return self.settings.xgb.early_stopping_rounds if member == "xgb" else PATIENCE
 
     def budget(self, member: str) -> int:
         """Give the number of trials of a member."""

@@ -154,7 +154,8 @@ def open_live_account(settings: Settings, environ: Mapping[str, str], stop: thre
         bans=bans,
     )
     exchange.patience.begin_start()
-    _measure(exchange, clock, settings)
+    transport.hurry(exchange.patience)
+    measure_time(exchange, clock, settings)
     return LiveAccount(exchange, clock, f"{_host(settings)}:{exchange.account_flags().uid}")
 
 
@@ -170,7 +171,7 @@ def _wait_out(bans: TranslatedBans, machine: Clock, host: str) -> None:
         raise Unreachable(f"{host}: asked to stay away until {iso(until)}; nothing is sent before, start again then")
 
 
-def _measure(exchange: LiveExchange, clock: VenueClock, settings: Settings) -> None:
+def measure_time(exchange: LiveExchange, clock: VenueClock, settings: Settings) -> None:
     """Read the exchange's time, again after a pause where that fails; raises `Transient`."""
     told = f"{_host(settings)}: does not tell its time; check network, status page and exchange.base_url"
     began, attempt = clock.monotonic(), 0

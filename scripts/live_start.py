@@ -16,7 +16,7 @@ from bn_ml.domain.market import ZERO, iso
 from bn_ml.env import ENV_FILE, loose_permissions
 from bn_ml.errors import ExchangeError, StateError, Transient
 from bn_ml.settings import Settings
-from scripts.accounts import LiveAccount, is_sandbox
+from scripts.accounts import LiveAccount, is_sandbox, measure_time
 from scripts.bot_banner import verdict_of
 from scripts.wiring import TradingBot
 from trader.book_verdict import RECONCILIATION, UNEXPLAINED
@@ -68,7 +68,7 @@ class LiveStart:
         control = bot.store.control()
         return PreflightFacts(
             rights=rights,
-            offset_s=_offset_s(self.account),
+            offset_s=_offset_s(self.account, settings),
             quote_free=free,
             capital=planned_capital(bot.store, settings, free),
             positions=len(bot.store.open_positions()),
@@ -102,12 +102,15 @@ def _account(account: LiveAccount) -> tuple[KeyRights | None, Mapping[str, Balan
     return KeyRights(may_trade, permissions.may_withdraw, permissions.is_ip_restricted), balances
 
 
-def _offset_s(account: LiveAccount) -> float | None:
-    """Give the exchange's clock minus ours; one that forbids the start is measured once more before it does."""
+def _offset_s(account: LiveAccount, settings: Settings) -> float | None:
+    """Give the exchange's clock minus ours; one that forbids the start is measured once more before it does.
+
+    Raises `Transient` when the exchange does not tell its time any more.
+    """
     offset_s = account.clock_offset_s()
     if offset_s is None or abs(offset_s) >= MAX_CLOCK_OFFSET_S:
         account.clock.distrust()
-        account.exchange.keep_time()
+        measure_time(account.exchange, account.clock, settings)
         offset_s = account.clock_offset_s()
     return offset_s
 

@@ -93,8 +93,8 @@ class BookKeeper:
     def save(self, state: IntelligenceState, at: datetime) -> None:
         """Write the state into the book in one transaction."""
         plain = state.to_plain()
-        learned = {name: plain.pop(name) for name in ("model", "scaler", "memory", "waiting")}
-        mark = (state.model.samples, len(state.scaler.rows), state.next_sample_ms)
+        learned = {name: plain.pop(name) for name in ("model", "memory", "waiting")}
+        mark = (state.model.samples, len(state.memory.outcomes), state.next_sample_ms)
         with self._store.transaction():
             self._store.put(STATE_KEY, plain, at)
             if mark != self._learned:

@@ -17,6 +17,7 @@ from ml_engine.training_locks import running_session
 from ml_engine.training_progress import (
     FAILED,
     STOPPED,
+    UP_TO_DATE,
     Message,
     SymbolOutcome,
     TrainingFinished,
@@ -142,7 +143,7 @@ class TrainingRuns:
             self._attempts.withdraw(unfinished)
         else:
             for symbol in sorted(unfinished):
-                self._attempts.end(symbol, FAILED, now)
+                self._attempts.end(symbol, UP_TO_DATE if symbol in message.up_to_date else FAILED, now)
         self._crashes = self._crashes + 1 if message.error and message.status != STOPPED else 0
         pause = min(self._pause * 2 ** min(self._crashes, 16), LONGEST_PAUSE)
         self._not_before = now + pause if self._crashes >= CRASHES_FORGIVEN else None

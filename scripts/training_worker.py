@@ -27,6 +27,8 @@ from scripts.worlds import World
 log = logging.getLogger(__name__)
 
 LOOKS_BEFORE_ROLLBACK = 1
+# Symbols that want training beside why they are not trained now, for whoever asks why nothing happens.
+WAITING = "retraining_waiting"
 
 
 class TrainingWorker:
@@ -57,6 +59,7 @@ class TrainingWorker:
         self._next_look: datetime | None = None
         self._refused: dict[Symbol, int] = {}
         self._elsewhere = False
+        self._told_waiting: dict[str, str] = {}
 
     @property
     def waiting(self) -> Mapping[Symbol, str]:
@@ -101,7 +104,7 @@ class TrainingWorker:
             self._put_back(self._bot, now)
             if not self._runs.running:
                 self._look(self._bot, now)
-        if not self._runs.running:
+        if not (self._runs.running or self._world.is_replay):
             self._show_elsewhere(Path(self._settings.model.models_dir))
         self._keep(now)
         return ()
@@ -158,6 +161,10 @@ class TrainingWorker:
         if self._bot is not None and self._status != self._written:
             self._bot.store.put("training_status", fields_of(self._status), now)
             self._written = self._status
+        waiting = {str(symbol): why for symbol, why in self._runs.waiting.items()}
+        if self._bot is not None and waiting != self._told_waiting:
+            self._bot.store.put(WAITING, waiting, now)
+            self._told_waiting = waiting
 
 
 def _tell(message: Message) -> None:

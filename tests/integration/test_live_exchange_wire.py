@@ -22,6 +22,7 @@ from bn_ml.errors import ConfigError, OutcomeUnknown, Refused, Transient
 from bn_ml.exchange import TESTNET_URL, CcxtTransport, Credentials, build_client
 from bn_ml.http_answers import HttpAnswer, NoAnswer
 from bn_ml.live_exchange import LiveExchange
+from bn_ml.patience import Patience
 from bn_ml.settings import ExchangeSettings
 from bn_ml.venue_clock import VenueClock
 from tests.fakes.live_orders import (
@@ -223,6 +224,31 @@ def test_a_request_without_a_timestamp_is_stamped_with_the_offset(account: Loopb
 def test_a_path_the_venue_does_not_have_is_a_mistake_of_ours(account: LoopbackAccount) -> None:
     with pytest.raises(ValueError, match="no such path"):
         a_transport(account).request("GET", "/fapi/v1/time", {}, signed=False)
+
+
+def test_the_reads_of_a_start_are_given_up_soon_and_then_given_longer(account: LoopbackAccount) -> None:
+    transport, patience = a_transport(account), Patience(SystemClock(), settings(account))
+    transport.hurry(patience)
+    slow = Reply({}, delay_s=0.7)
+
+    def is_answered(method: str) -> bool:
+        account.replies = [slow]
+        try:
+            transport.request(method, "/api/v3/order", {}, signed=True)
+        except NoAnswer:
+            return False
+        return True
+
+    assert is_answered("GET")
+    patience.begin_start()
+    account.replies = [Reply(drop=True)]
+    with pytest.raises(NoAnswer):
+        transport.request("GET", "/api/v3/order", {}, signed=True)
+    assert is_answered("POST")
+    assert not is_answered("GET")
+    assert is_answered("GET")
+    patience.end_start()
+    assert is_answered("GET")
 
 
 @pytest.mark.parametrize(

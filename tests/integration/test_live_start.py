@@ -169,7 +169,9 @@ def test_a_short_ban_is_waited_for_within_the_start(desk: LiveDesk, sandbox: San
 
 def test_a_clock_that_moves_back_within_the_start_is_measured_again(desk: LiveDesk, sandbox: SandboxThread) -> None:
     sandbox.world.line.offset_ms = 2000
-    sandbox.post("faults", script=[{"kind": "clock_jump", "amount": 1, "path": "/sapi/v1/account/apiRestrictions"}])
+    jump = {"kind": "clock_jump", "amount": 1, "path": "/sapi/v1/account/apiRestrictions"}
+    lost = {"kind": "unavailable", "path": "/api/v3/time", "skip": 3, "times": 2}
+    sandbox.post("faults", script=[jump, lost])
     done = desk.bot()
     assert (done.code, done.failures()) == (0, []), done.err
 

@@ -116,9 +116,15 @@ def test_an_alarm_in_the_book_of_the_bot_trains_its_symbol(
 ) -> None:
     settings = load_settings(config).settings
     engineer, now = FeatureEngineer(settings.model), SystemClock().now()
-    fields = {"symbol": str(FEW), "model_key": FEW.key, "feature_hash": engineer.feature_hash}
-    dates = {"trained_at": now, "valid_from": now, "label_end": now - timedelta(hours=1)}
-    BundleStore(tmp_path / "models", feature_hash=engineer.feature_hash).save(a_bundle(**fields, **dates))
+    bundle = a_bundle(
+        symbol=str(FEW),
+        model_key=FEW.key,
+        feature_hash=engineer.feature_hash,
+        trained_at=now,
+        valid_from=now,
+        label_end=now - timedelta(hours=1),
+    )
+    BundleStore(tmp_path / "models", feature_hash=engineer.feature_hash).save(bundle)
     book = StateStore(tmp_path / "bn_ml.db")
     before = ["--config", str(config), "--quick", "--max-cycles", "1"]
     with caplog.at_level("INFO"):

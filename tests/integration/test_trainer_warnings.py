@@ -18,8 +18,9 @@ def test_a_key_without_effect_is_named_once_in_the_output(tmp_path: Path) -> Non
     config = tmp_path / "bot.yaml"
     config.write_text(
         "universe: {training_symbols: [BTC/USDC]}\n"
-        f"data: {{paper_market_data_mode: replay, replay_dir: {tmp_path / 'history'}}}\n"
-        f"model: {{models_dir: {tmp_path / 'models'}, lstm: {{enabled: true}}, labeling: {{balance: smote}}}}\n",
+        f"data: {{paper_market_data_mode: replay, replay_dir: {tmp_path / 'history'}, replay_speed: 60}}\n"
+        f"model: {{models_dir: {tmp_path / 'models'}}}\n"
+        "scanner: {workers: 4}\n",
         encoding="utf-8",
     )
     command = [sys.executable, "-m", "scripts.run_trainer", "--config", str(config), "--quick", "--jobs", "1"]
@@ -28,7 +29,7 @@ def test_a_key_without_effect_is_named_once_in_the_output(tmp_path: Path) -> Non
         [*command, "--until", "2024-03-06"], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
     )
     output = done.stdout + done.stderr
-    assert output.count("model.lstm.enabled: true has no effect in this version") == 1
-    assert output.count('model.labeling.balance: "smote" has no effect in this version') == 1
+    assert output.count("data.replay_speed: 60.0 has no effect in this version") == 1
+    assert output.count("scanner.workers: 4 has no effect in this version") == 1
     assert output.count("has no effect") == 2
     assert "failed: BTC/USDC" in done.stderr

@@ -145,7 +145,7 @@ def test_rows_ahead_and_rows_as_they_come_raise_the_same_alarms(
     assert "DriftDetected" in live.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("bars", [[5, 40], [73, 100]])
+@pytest.mark.parametrize("bars", [[5, 73]])
 def test_a_replay_stopped_before_and_after_the_alarm_tells_it_once_and_ends_with_the_same_books(
     bars: list[int], world: Path, backtest: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sim.campaign import Tally
 from tests.sim.draws import Draws
 from tests.sim.faults import Fault
 from tests.sim.limit_gate import run as run_limit_gate
@@ -101,3 +102,10 @@ def test_without_the_gate_the_reader_sees_limits_broken(tmp_path: Path) -> None:
     with swapped(Gate, "require_room", lambda self, intent, means=None: None):
         figures = run_limit_gate(threads=2, attempts=60, seed=1, folder=tmp_path)
     assert figures["breaches"] != 0
+
+
+def test_a_run_names_every_seed_that_failed_and_shows_the_new_ones_first() -> None:
+    tally = Tally(violations=[{"seed": seed, "regression": seed < 20} for seed in range(30)])
+    told = tally.as_dict()
+    assert told["failed_seeds"] == list(range(30))
+    assert told["found"] == [{"seed": seed, "regression": False} for seed in range(20, 30)]

@@ -23,7 +23,8 @@ class ToldSandbox(Sandbox):
         self.offset_ms = offset_ms
 
     def ask(self, path: str, wish: Any = None) -> dict[str, object]:
-        assert (path, wish) == ("clock", None)
+        assert path == "clock"
+        self.offset_ms += wish["jump_ms"] if wish else 0
         return {"now_ms": 1, "offset_ms": self.offset_ms}
 
 
@@ -58,6 +59,15 @@ def test_a_refusal_for_the_clock_is_excused_by_a_clock_that_is_off_alone(
 ) -> None:
     bot = an_ended_bot(tmp_path, 3, said, offset_ms)
     assert ((bot.note_end() == ""), dict(bot.ends), bot.off_clock) == (is_excused, {3: 1}, int(is_excused))
+
+
+def test_the_clock_is_set_right_after_the_third_start_it_forbade(tmp_path: Path) -> None:
+    bot = an_ended_bot(tmp_path, 3, CLOCK, -1700)
+    offsets = []
+    for _ in range(3):
+        assert bot.note_end() == ""
+        offsets.append(bot.sandbox.ask("clock")["offset_ms"])
+    assert (offsets, bot.off_clock) == ([-1700, -1700, 0], 3)
 
 
 @pytest.mark.parametrize("code", [0, 1, 5, 70, 75])

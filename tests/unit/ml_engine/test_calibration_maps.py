@@ -60,9 +60,11 @@ def test_between_the_sizes_the_richer_map_has_to_win_on_the_other_half() -> None
     forecast, labels = overconfident(2_400)
     assert fit_map(forecast, labels, method="auto").method == "dirichlet"
     generator = np.random.default_rng(2)
-    true = generator.dirichlet((2.0, 4.0, 2.0), 1_600)
-    honest = (generator.random((1_600, 1)) > np.cumsum(true, axis=1)[:, :2]).sum(axis=1)
-    assert fit_map(true, honest, method="auto").method == "temperature"
+    said = generator.dirichlet((2.0, 4.0, 2.0), 1_600)
+    odds = said * np.repeat([[2.0, 1.0, 1.0], [1.0, 1.0, 2.0]], 800, axis=0)
+    true = odds / odds.sum(axis=1, keepdims=True)
+    drifted = (generator.random((1_600, 1)) > np.cumsum(true, axis=1)[:, :2]).sum(axis=1)
+    assert fit_map(said, drifted, method="auto").method == "temperature"
 
 
 def test_probabilities_that_are_not_finite_refuse_the_map() -> None:

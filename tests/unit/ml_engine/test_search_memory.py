@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,8 @@ from pydantic import JsonValue
 
 from ml_engine import models
 from ml_engine.bundle_metadata import BundleMetadata
-from ml_engine.overfitting import UNTUNED
+from ml_engine.metrics import money
+from ml_engine.overfitting import UNTUNED, Luck, overfitting_probability
 from ml_engine.tuning_memory import (
     hpo_part,
     is_reusable,
@@ -157,3 +159,27 @@ def test_the_grid_is_fixed_distinct_and_covers_each_dimension(member: str) -> No
             places = sorted(float(point[name]) for point in points)
             assert places[0] <= dimension.at(0.2)
             assert places[-1] >= dimension.at(0.8)
+
+
+def test_the_best_of_many_trials_is_believed_less() -> None:
+    generator = np.random.default_rng(5)
+    gross = 0.004 + generator.normal(0.0, 0.01, 200)
+    t0 = AT + np.arange(200, dtype=np.int64) * 900_000
+    every = np.arange(0, 200, 2)
+
+    def believed(luck: Luck) -> float:
+        return money(every, gross, (t0, t0 + 900_000), round_trip=0.003, seed=1, luck=luck).dsr
+
+    assert believed(UNTUNED) > believed(Luck(10, 0.01)) > believed(Luck(1_000, 0.01)) > 0.0
+    assert believed(Luck(10)) == pytest.approx(believed(Luck(10, 1.0 / 99)))
+    assert believed(Luck(1, 0.01)) == believed(UNTUNED)
+
+
+@pytest.mark.parametrize("by_mean", [False, True])
+def test_choosing_among_noise_is_luck_half_of_the_time_and_a_real_winner_is_none(by_mean: bool) -> None:
+    worlds = [np.random.default_rng(seed).normal(size=(320, 12)) for seed in range(20)]
+    found = [overfitting_probability(world, by_mean=by_mean) for world in worlds]
+    assert np.mean(found) == pytest.approx(0.5, abs=0.1)
+    better = worlds[0].copy()
+    better[:, 4] += 1.0
+    assert overfitting_probability(better, by_mean=by_mean) == 0.0
