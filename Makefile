@@ -2,6 +2,7 @@
 # make test       the test suite
 # make check      format, lint, types, import contracts, fast tests
 # make bench      speed against references measured in the same run
+# make eval-ml    the scoreboard of learning: made worlds and recorded bars (40 minutes on two cores)
 # make verify-replay   months of recorded bars through the real bot, checked
 # make sim        3,000 seeded fault schedules and every planted bug (8 minutes on two cores)
 # make rehearse   ten minutes of live trading against the sandbox, judged
@@ -18,7 +19,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: paper test check bench verify-replay sim rehearse coverage mutants lock clean install
+.PHONY: paper test check bench eval-ml verify-replay sim rehearse coverage mutants lock clean install
 
 install: $(READY)
 
@@ -44,6 +45,9 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+eval-ml: $(READY)
+	$(BIN)/python -m benchmarks.eval_ml $(ARGS)
 
 verify-replay: $(READY)
 	$(BIN)/python -m benchmarks.verify_replay $(ARGS)

@@ -49,6 +49,7 @@ AGREEING = (
     "body_share_8",
     "upper_wick_share_4",
     "lower_wick_share_4",
+    "close_place",
     "pattern_net",
     "pattern_net_8",
     "doji_8",
@@ -292,6 +293,7 @@ def _structure(view: _Naive) -> dict[str, pd.Series]:
         "body_share_8": share(body, 8),
         "upper_wick_share_4": share(view.high - top, 4),
         "lower_wick_share_4": share(bottom - view.low, 4),
+        "close_place": (2 * view.close - view.high - view.low) / (view.high - view.low),
     }
 
 

@@ -205,6 +205,7 @@ BASE_SPECS: tuple[ColumnSpec, ...] = (
         ("body_share_8", "body_share", (8,), 8),
         ("upper_wick_share_4", "upper_wick_share", (4,), 4),
         ("lower_wick_share_4", "lower_wick_share", (4,), 4),
+        ("close_place", "close_place", (), 1),
     ),
     *_family(
         "patterns",

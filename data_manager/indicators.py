@@ -217,6 +217,11 @@ def lower_wick_share(view: BarView, bars: int) -> FloatArray:
     return ratio(view.total("lower_wick", bars), view.total("range", bars))
 
 
+def close_place(view: BarView) -> FloatArray:
+    """Where the bar closed in its range: -1 at the low, 1 at the high."""
+    return ratio(2.0 * view.close - view.high - view.low, view.high - view.low)
+
+
 def _place(view: BarView, bars: int) -> FloatArray:
     def make() -> FloatArray:
         low = view.lowest("low", bars)
@@ -272,6 +277,7 @@ INDICATORS: Mapping[str, Indicator] = {
         body_share,
         upper_wick_share,
         lower_wick_share,
+        close_place,
         pattern_net,
         pattern_net_decayed,
         doji_decayed,

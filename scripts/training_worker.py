@@ -74,6 +74,8 @@ class TrainingWorker:
         self._written = None if content is None else self._status
         if self._status.status == RUNNING:
             self._status = replace(self._status, status=STOPPED, phase="", eta_s=None)
+        waiting = bot.store.get(WAITING)
+        self._told_waiting = dict(waiting) if isinstance(waiting, dict) else {}
 
     def emit(self, event: Event) -> None:
         """Take notice of a fact."""

@@ -82,7 +82,6 @@ def _s9_units(options: Options) -> Units:
     return {
         "profit": [Unit(made.planted_world, (0.1, seed)) for seed in seeds],
         "gate": [Unit(made.planted_world, (0.03, seed)) for seed in seeds],
-        "gate_exits": [Unit(made.planted_world, (0.03, seed, "default")) for seed in seeds],
     }
 
 
@@ -100,13 +99,13 @@ def _s9(found: Mapping[str, Found]) -> list[Figure]:
     profit = Figure(
         "S9", "planted R2 10 %: % of Bayes net profit", figure, ">= 70", holds, len(worlds), seconds(worlds), note
     )
-    return [profit, _gate_line(found["gate"], "8-bar trades"), _gate_line(found["gate_exits"], "the bot's own exits")]
+    return [profit, _gate_line(found["gate"])]
 
 
-def _gate_line(worlds: Found, trades: str) -> Figure:
+def _gate_line(worlds: Found) -> Figure:
     opened = share(worlds, "tradable")
     closed = [str(world.values["reasons"][0]) for world in worlds if not world.values["tradable"]]
-    what = f"planted R2 3 %: gate opens, {trades}, %"
+    what = "planted R2 3 %: gate opens, %"
     note = "; ".join(sorted({reason.split(",")[0][:60] for reason in closed}))
     return Figure("S9", what, round(100 * opened, 1), ">= 80", opened >= 0.8, len(worlds), seconds(worlds), note)
 

@@ -71,7 +71,7 @@ def test_comes_back_from_plain_values(outcomes: list[tuple[float, int]]) -> None
     ],
 )
 def test_refuses_what_does_not_fit(content: dict[str, list[float]]) -> None:
-    with pytest.raises(ValueError, match="outcome|finite"):
+    with pytest.raises(ValueError, match=r"outcome|finite"):
         OutcomeMemory.of(content)
     with pytest.raises(TypeError):
         OutcomeMemory.of({"scores": "x", "outcomes": [], "gains": []})

@@ -118,6 +118,7 @@ def test_a_young_bundle_starts_nothing(bot: TradingBot) -> None:
     worker.collect(NOW)
     assert status(bot)["status"] == "idle"
     assert worker.waiting == {ETH: "missing_models: universe.auto_train_missing is off"}
+    assert bot.store.get("retraining_waiting") == {"ETH/USDC": "missing_models: universe.auto_train_missing is off"}
 
 
 def test_an_alarm_of_drift_trains_its_symbol_in_full(bot: TradingBot, caplog: pytest.LogCaptureFixture) -> None:
