@@ -15,7 +15,6 @@ import numpy as np
 
 from benchmarks.bench_base import ONE_THREAD, say
 
-Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 Arrays = Mapping[str, np.ndarray]
 
 

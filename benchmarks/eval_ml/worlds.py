@@ -145,7 +145,8 @@ def _walked(
     path[0] = 0.0
     close = np.log(100.0) + np.cumsum(path[:, -1])
     opened = np.concatenate(([np.log(100.0)], close[:-1]))
-    high, low = opened + np.maximum(path.max(axis=1), 0.0), opened + np.minimum(path.min(axis=1), 0.0)
+    high = np.maximum(opened + np.maximum(path.max(axis=1), 0.0), close)
+    low = np.minimum(opened + np.minimum(path.min(axis=1), 0.0), close)
     state = generator.normal(size=count) if shown is None else shown
     volume = 1e4 * (vol / vol.mean()) ** 0.8 * np.exp(0.5 * state) * generator.lognormal(0.0, 0.2, count)
     return World(_framed(np.exp([opened, high, low, close]), volume), state, vol)
