@@ -1,6 +1,7 @@
 # make paper      the paper bot, until Ctrl-C (ARGS="--once" and the like are passed on)
 # make test       the test suite
-# make check      format, lint, types, import contracts, fast tests
+# make lint       format, lint, types, import contracts
+# make check      the same and the fast tests
 # make bench      speed against references measured in the same run
 # make eval-ml    the scoreboard of learning: made worlds and recorded bars (40 minutes on two cores)
 # make verify-replay   months of recorded bars through the real bot, checked
@@ -19,7 +20,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: paper test check bench eval-ml verify-replay sim rehearse coverage mutants lock clean install
+.PHONY: paper test lint check bench eval-ml verify-replay sim rehearse coverage mutants lock clean install
 
 install: $(READY)
 
@@ -36,11 +37,13 @@ paper: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -q $(ARGS)
 
-check: $(READY)
+lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint
 	$(BIN)/python -m pytest -q -m "not slow"
 
 bench: $(READY)
