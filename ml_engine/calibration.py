@@ -21,7 +21,9 @@ from ml_engine.final_maps import FinalMap, LinearMap, PiecewiseMap, SigmoidMap, 
 from ml_engine.inference import tempered
 from ml_engine.metrics import CLASS_NAMES, log_loss
 
-PRIOR_DEVIATION = 0.1
+# How far from no map W and b are expected to lie, and the sharpness of the two contrasts: which way, how far.
+PRIOR_DEVIATION, SHARPNESS_DEVIATION = 0.05, 0.5
+_CONTRASTS = (np.array([-1.0, 0.0, 1.0]) / np.sqrt(2.0), np.array([1.0, -2.0, 1.0]) / np.sqrt(6.0))
 ISOTONIC_ROWS = 20_000
 DIRICHLET_ROWS = 3_000
 TEMPERATURE_ROWS = 1_500
@@ -177,12 +179,13 @@ def _against_rest(labels: IntArray) -> list[tuple[str, BoolArray]]:
 
 
 def _ridge_map(logs: FloatArray, labels: IntArray, *, diagonal: bool, worth: float) -> tuple[FloatArray, FloatArray]:
-    """Minimise mean log-loss + ridge * (|W - I|^2 + |b|^2); the problem is convex.
+    """Minimise mean log-loss + the distance of (W, b) from (I, 0) under a normal prior; the problem is convex.
 
-    The ridge is that of a normal prior around no map, each row counting as `worth` independent ones.
+    Each row counts as `worth` independent ones. BUY against SELL and both against HOLD may each be sharpened freely;
+    the rest of the map moves only for strong evidence.
     """
-    ridge = 1.0 / (2.0 * worth * len(labels) * PRIOR_DEVIATION**2)
     free = np.eye(3, dtype=np.bool_) if diagonal else np.ones((3, 3), dtype=np.bool_)
+    prior = _prior_precision(free) / (2.0 * worth * len(labels))
     truth = np.eye(3)[labels]
     start = np.concatenate((np.eye(3)[free], np.zeros(3)))
 
@@ -193,7 +196,8 @@ def _ridge_map(logs: FloatArray, labels: IntArray, *, diagonal: bool, worth: flo
         error = (mapped - truth) / len(truth)
         distance = packed - start
         slope = np.concatenate(((error.T @ logs)[free], error.sum(axis=0)))
-        return log_loss(mapped, labels) + ridge * float(distance @ distance), slope + 2.0 * ridge * distance
+        pull = prior @ distance
+        return log_loss(mapped, labels) + float(distance @ pull), slope + 2.0 * pull
 
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
     if not (found.success and np.isfinite(found.x).all()):
@@ -201,6 +205,17 @@ def _ridge_map(logs: FloatArray, labels: IntArray, *, diagonal: bool, worth: flo
     matrix = np.zeros((3, 3))
     matrix[free] = found.x[:-3]
     return matrix, found.x[-3:]
+
+
+def _prior_precision(free: BoolArray) -> FloatArray:
+    """Give the inverse covariance of the free entries of W, then b, shape (n + 3, n + 3)."""
+    precision = np.eye(12) / PRIOR_DEVIATION**2
+    for contrast in _CONTRASTS:
+        along = np.outer(contrast, contrast).ravel()
+        precision[:9, :9] += np.outer(along, along) * (1.0 / SHARPNESS_DEVIATION**2 - 1.0 / PRIOR_DEVIATION**2)
+    kept = np.flatnonzero(np.concatenate((free.ravel(), np.ones(3, dtype=np.bool_))))
+    chosen: FloatArray = precision[np.ix_(kept, kept)]
+    return chosen
 
 
 def _log_of(probabilities: FloatArray) -> FloatArray:

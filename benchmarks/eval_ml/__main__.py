@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure the wanted figures and report."""
     chosen = _parser().parse_args(argv)
     data = _recorded_folder(chosen.data)
-    options = Options(data, chosen.seed, chosen.seeds, chosen.quick)
+    options = Options(data, chosen.seed, chosen.seeds, chosen.quick, chosen.deep)
     wanted = [line for line in LINES if not chosen.only or line.id in chosen.only.split(",")]
     measured = [line for line in wanted if data or not line.recorded]
     started = time.perf_counter()
@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, help="seeds of every figure; the usual number differs by figure")
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
     parser.add_argument("--quick", action="store_true", help="two seeds, three symbols, two blocks")
+    parser.add_argument("--deep", action="store_true", help="every symbol under the labels of the note too")
     parser.add_argument("--fresh", action="store_true", help="forget kept pieces of work")
     parser.add_argument("--data", help="folder of recorded bars (BNML_TEST_DATA, else ../shared/data)")
     parser.add_argument("--work", type=Path, default=ROOT / "artifacts" / "eval" / "work", help="kept pieces of work")

@@ -15,12 +15,16 @@ Found = Sequence[Answer]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asks for: where recorded bars are (None: nowhere), first seed, how many seeds, quick."""
+    """What the command line asks for: where recorded bars are (None: nowhere), first seed, how many seeds.
+
+    `quick` takes few seeds and symbols, `deep` every symbol under both kinds of labels.
+    """
 
     data: str | None
     seed: int
     seeds: int | None
-    quick: bool
+    quick: bool = False
+    deep: bool = False
 
     def seeds_of(self, usual: int) -> range:
         """Give the seeds of a figure that usually takes `usual` of them."""

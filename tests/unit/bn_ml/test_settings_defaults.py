@@ -86,6 +86,7 @@ model.drift: benchmark_symbol BTC/USDC
 model.retraining: enabled true | interval_hours 24 | check_interval_sec 60 | max_model_age_hours 168
 model.retraining: degradation_trigger_pct 0.15 | on_drift true | cooldown_hours 6 | batch_size 5 | hpo true
 model.retraining: champion_challenger true | nice 15 | max_cpu 1
+model.training: backend processes | scheduler ''
 model.acceleration: gpu_enable auto | device auto | allow_cuda_fallback true | cpu_n_jobs auto
 santrade_intelligence: enabled true | profile defensive | runtime_interval_sec 300 | benchmark_symbol BTC/USDC
 santrade_intelligence: online_alpha 0.0005 | persist_every_updates 1 | filter_entries true | scale_size true
