@@ -45,6 +45,10 @@ class DrawingPredictor(MLEnsemblePredictor):
             data_source=row.source,
         )
 
+    def without_bundle(self, symbol: Symbol, now: datetime) -> str | None:
+        """Miss nothing: a draw needs no bundle."""
+        del symbol, now
+
     def priced(self, signal: Signal, spread_frac: float) -> Signal:
         """Give the signal as it is: a draw expects nothing."""
         del spread_frac

@@ -122,6 +122,14 @@ class MLEnsemblePredictor:
         """Give the bundle that answers at `now`; raises `ModelError` with the reason code when there is none."""
         return self._prepared(symbol, now).bundle
 
+    def without_bundle(self, symbol: Symbol, now: datetime) -> str | None:
+        """Give the reason code why no bundle answers at `now`; None when one does."""
+        try:
+            self._prepared(symbol, now)
+        except ModelError as error:
+            return error.reason
+        return None
+
     def window_bars(self, symbol: Symbol, now: datetime) -> int:
         """Give how many rows, the newest included, the bundle answering at `now` looks at; 0 for the newest alone."""
         try:

@@ -44,6 +44,9 @@ class SignalSource(Protocol):
     def priced(self, signal: Signal, spread_frac: float) -> Signal:
         """Take the live spread off the expected return; may turn a BUY into a HOLD."""
 
+    def without_bundle(self, symbol: Symbol, now: datetime) -> str | None:
+        """Give the reason code why no bundle answers for a symbol; None when one does."""
+
 
 class MoodSource(Protocol):
     """Who reads the mood of the market from a whole scan."""
@@ -157,7 +160,10 @@ class MultiPairScanner:
                 item = self._quoted(item, turn)
             elif signal.action is Action.SELL:
                 item = replace(item, reason="signal_not_buy")
-        except (MarketDataError, ModelError) as error:
+        except MarketDataError as error:
+            reason = self._predictor.without_bundle(symbol, turn.now) or error.reason
+            item = Opportunity(hold(symbol, turn.now, reason), None)
+        except ModelError as error:
             item = Opportunity(hold(symbol, turn.now, error.reason), None)
         except (BnMlError, *_UNEXPECTED) as error:
             reason = "model_error" if symbol in turn.rows else "data_unavailable"

@@ -54,6 +54,9 @@ class WishingPredictor(MLEnsemblePredictor):
             data_source=row.source,
         )
 
+    def without_bundle(self, symbol: Symbol, now: datetime) -> str | None:
+        return None
+
     def priced(self, signal: Signal, spread_frac: float) -> Signal:
         return signal
 

@@ -179,7 +179,7 @@ def test_symbols_the_market_does_not_list_are_named_and_do_not_stop_the_others(t
     done = _bot(tmp_path, "--config", str(config), "--once", "--paper", "--market-data", "replay")
     assert done.returncode == 0, done.stderr
     assert "NOPE7/USDC and 12 others: not listed by the data source" in done.stderr
-    assert "stopped_by: data_unavailable=20 no_bundle=1" in done.stderr
+    assert "stopped_by: no_bundle=21" in done.stderr
 
 
 def test_a_replay_over_says_that_nothing_is_left(tmp_path: Path, recorded: Path) -> None:

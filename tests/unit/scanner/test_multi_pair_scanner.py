@@ -52,12 +52,16 @@ class World:
     rows: Mapping[Symbol, FeatureRow | Exception] = field(default_factory=dict)
     benchmark: Bars | Exception = field(default_factory=some_bars)
     asked: list[Symbol] = field(default_factory=list)
+    bundleless: Mapping[Symbol, str] = field(default_factory=dict)
 
     def row(self, symbol: Symbol, now: datetime) -> FeatureRow:
         return _given(self.rows.get(symbol, a_row(symbol=symbol)))
 
     def signal(self, row: FeatureRow, now: datetime) -> Signal:
         return _given(self.signals.get(row.symbol, hold(row.symbol, now, "proba_below_min")))
+
+    def without_bundle(self, symbol: Symbol, now: datetime) -> str | None:
+        return self.bundleless.get(symbol)
 
     def priced(self, signal: Signal, spread_frac: float) -> Signal:
         if spread_frac <= 0.001:
@@ -298,6 +302,12 @@ def test_mood_and_drift_are_part_of_the_report() -> None:
     around = Surroundings()
     report = scan(World(), extras=ScanExtras(mood=around, drift=around))
     assert (report.mood.regime, report.mood.confidence, report.drifted) == (MarketRegime.NEUTRAL, 3.0, True)
+
+
+def test_a_symbol_without_data_and_without_a_bundle_lacks_the_bundle_first() -> None:
+    gone = MarketDataError("gone", "data_stale")
+    assert scan(World(rows={BTC: gone}, bundleless={BTC: "no_bundle"})).refused[0].signal.reason == "no_bundle"
+    assert scan(World(rows={BTC: gone})).refused[0].signal.reason == "data_stale"
 
 
 def test_a_failing_mood_or_drift_is_an_error_in_the_report() -> None:
