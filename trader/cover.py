@@ -18,7 +18,7 @@ from trader.ladder import FIRST, RUNNER, is_sellable
 from trader.pauses import Pauses
 from trader.refusals import Refusal, refusal_of
 from trader.stop_levels import fitted, is_past_stop, is_past_target
-from trader.trailing import may_start
+from trader.trailing import NEWEST_S, may_start
 from trader.tranche_orders import StopTerms, TrancheOrders
 from trader.unprotected import UnprotectedTime
 
@@ -55,6 +55,10 @@ class Tools:
             return None
         limit = self.desk.settings.data.max_quote_age_exit_sec
         return quote if abs(quote.age_s(self.desk.clock.now())) <= limit else None
+
+    def may_hand_over(self, quote: Quote | None) -> bool:
+        """Tell whether a quote is new enough to let the venue's tracking begin about where it says."""
+        return quote is not None and abs(quote.age_s(self.desk.clock.now())) <= NEWEST_S
 
 
 class Cover:
@@ -118,7 +122,8 @@ class Cover:
         if reason is not None:
             self._closer.sell(held, rest, reason, tranche.label)
             return None
-        return self._send(held, aim, rules.quantity_down(rest), _trailing(trailing_bp, aim, quote, rules), quote)
+        basis_points = _trailing(trailing_bp, aim, quote, rules) if self._tools.may_hand_over(quote) else 0
+        return self._send(held, aim, rules.quantity_down(rest), basis_points, quote)
 
     def _send(
         self, held: Position, aim: Tranche, quantity: Decimal, basis_points: int, quote: Quote | None

@@ -38,7 +38,8 @@ class StopMover:
             stop = self._tranches.stop_of(position.position_id, tranche.label)
             if stop is None or not self._is_settled(position.position_id):
                 break
-            move = _decided(stop, tranche, wanted, quote, rules, distance_frac)
+            distance = distance_frac if self._tools.may_hand_over(quote) else None
+            move = _decided(stop, tranche, wanted, quote, rules, distance)
             if move is None:
                 continue
             sent = True

@@ -23,6 +23,9 @@ SLIP_SHARE = Decimal("0.25")
 LAG_SHARE = Decimal("0.1")
 """How much of the distance the venue may start below the level that our own trailing asks for."""
 
+NEWEST_S = 2.0
+"""A stop is handed over on a quote of at most this age: tracking begins wherever the market is by then."""
+
 SETTLED = timedelta(seconds=1)
 """How long after an order was made a trade counts as later than its acceptance."""
 

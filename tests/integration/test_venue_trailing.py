@@ -176,3 +176,20 @@ def test_trailing_that_begins_with_a_gain_hands_over_all_three_tranches(new_worl
     world.move("102.04")
     assert world.held().tp1_hit
     assert world.trailing() == {"tp2", "runner"}
+
+
+@pytest.mark.parametrize(("age_s", "handed"), [(1.9, True), (2.0, True), (2.1, False), (6.0, False)])
+def test_an_older_quote_raises_the_stop_and_hands_nothing_over(
+    new_world: NewWorld, tmp_path: Path, age_s: float, handed: bool
+) -> None:
+    world = bought(new_world, tmp_path)
+    world.market.move(AAA, "102.04")
+    world.market.frozen_at[AAA] = world.clock.now()
+    world.look(seconds=age_s)
+    assert bool(world.trailing()) is handed
+    assert world.covered()
+    before = world.stops()
+    del world.market.frozen_at[AAA]
+    world.move("103", seconds=61)
+    assert world.trailing() == {"tp2", "runner"}
+    assert all(world.stops()[label] >= level for label, level in before.items())

@@ -241,7 +241,8 @@ class Watch:
         if purpose == "entry":
             limit = world.plan.settings.data.max_quote_age_entry_sec
             self.demand("P10", age_s <= limit, f"{name}: entry on a quote {age_s} s old")
-            known = world.known_ban_ms > world.cycle_began_ms
+            # One that ended while the cycle waited for its first answer forbids nothing.
+            known = world.known_ban_ms > max(world.cycle_began_ms, world.clock.ms)
             self.demand("ban", not known, f"{name}: entry although the ban was known when the cycle began")
             check_entry(self, world, row)
         elif purpose == "exit" and row["note"] in OWN_EXITS:
