@@ -63,18 +63,18 @@ def mirrored_symbol(folder: str, base: str, seed: int, labels: str, count: int =
 
 
 def dealt_labels(folder: str, base: str, seed: int) -> Answer:
-    """Deal the outcomes of a recorded symbol out anew, train, and judge all rows after the train block."""
+    """Deal the outcomes of a recorded symbol out anew, train, and judge later rows with dealt outcomes of their own."""
     setup, symbol = _setup(folder, "default"), Symbol(f"{base}/USDT")
     end_ms = _block(setup, FOLDS - 2, FOLDS)[0]
     found = sample(symbol, setup.market(end_ms), setup.model, setup.risk, max_gap_bars=pipeline.GAP_BARS)
     order = worlds.permutation(len(found.data), seed)
     trained = EnsembleTrainer(setup.model, setup.risk).train_on(pipeline.with_outcomes_of(found, order))
     ahead = pipeline.rows_ahead(setup, symbol, end_ms, int(setup.bars[symbol].close_time[-1])).data
-    dealt = ahead.labels[worlds.permutation(len(ahead), seed)]
-    said = pipeline.forecasts(trained, ahead)
+    learnt, said = trained.sample.data.labels, pipeline.forecasts(trained, ahead)
+    dealt = learnt[worlds.permutation(len(learnt), seed + 1_000_000)][: len(ahead)]
     return Answer(
         {
-            "skill": skill(said, dealt, dealt),
+            "skill": skill(said, dealt, learnt),
             "report_skill": trained.figures[ENSEMBLE].skill.value,
             "auc": auc_ratio(said, dealt),
             "tradable": trained.verdict.tradable,

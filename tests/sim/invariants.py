@@ -202,7 +202,8 @@ class Watch:
         if not world.is_alive:
             return
         now = world.clock.ms
-        if world.is_banned:
+        if world.is_banned or world.known_ban_ms > now:
+            # Who was told to stay away does so, also when the venue would answer again before.
             self.excuse()
         self._doubts(now)
         quiet_ms = now - self.excused_ms
