@@ -51,7 +51,7 @@ def _interval(worlds: Found) -> tuple[float, float]:
 
 
 def _s8_units(options: Options) -> Units:
-    return {str(r2): [Unit(made.planted_world, (r2, seed)) for seed in options.seeds_of(5)] for r2 in RECOVERY}
+    return {str(r2): [Unit(made.planted_world, (r2, seed)) for seed in options.seeds_of(10)] for r2 in RECOVERY}
 
 
 def _s8(found: Mapping[str, Found]) -> list[Figure]:
@@ -78,7 +78,7 @@ def recovery(worlds: Found) -> float:
 
 
 def _s9_units(options: Options) -> Units:
-    seeds = options.seeds_of(5)
+    seeds = options.seeds_of(10)
     return {
         "profit": [Unit(made.planted_world, (0.1, seed)) for seed in seeds],
         "gate": [Unit(made.planted_world, (0.03, seed)) for seed in seeds],

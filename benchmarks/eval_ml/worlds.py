@@ -1,10 +1,11 @@
 """Made-up markets whose truth is known: planted drifts, martingales with every trap of volatility, mirrored bars.
 
-Every world takes a seed and nothing else decides it. Bars are 15 minutes and open at the close before.
+Every world takes a seed and nothing else decides it. Bars are 15 minutes and open at the close before, jumps aside.
 
 A planted world shows its state z by where bars close between low and high: place = (1 + tanh(0.8 z)) / 2, wherever the
 range reaches the open. Such wicks can be forecast, so only closes are a fair game there. A martingale is fair to the
-touch: its highs and lows are those of a path of 15 steps, so neither stop nor target can be foreseen to fill early.
+touch: its highs and lows are those of a path of 15 steps, so neither stop nor target can be foreseen to fill early, and
+it jumps between bars, for a stop jumped over fills where trading goes on.
 """
 
 from __future__ import annotations
@@ -101,9 +102,8 @@ def skewed_jumps(seed: int, *, count: int) -> World:
     steps, jumps = _steps(generator, count), generator.random(count) < 0.06
     up = np.concatenate(([0.5], 1.0 / (1.0 + np.exp(-2.0 * z[:-1]))))
     sign = np.where(generator.random(count) < up, 1.0, -1.0)
-    steps -= (0.06 * 4.0 * (2.0 * up - 1.0) / PATH_STEPS)[:, None]
-    steps[np.arange(count), generator.integers(0, PATH_STEPS, count)] += 4.0 * sign * jumps
-    return _walked(generator, vol, steps, z)
+    gaps = 4.0 * sign * jumps - 0.06 * 4.0 * (2.0 * up - 1.0)
+    return _walked(generator, vol, steps, shown=z, gaps=gaps)
 
 
 NULLS = {"garch": garch, "regimes": regimes, "skew": skewed_jumps, "stochastic": stochastic}
@@ -137,14 +137,21 @@ def recorded_market(bars: Mapping[Symbol, Bars], symbols: Sequence[Symbol], seed
 
 
 def _walked(
-    generator: np.random.Generator, vol: FloatArray, steps: FloatArray, shown: FloatArray | None = None
+    generator: np.random.Generator,
+    vol: FloatArray,
+    steps: FloatArray,
+    *,
+    shown: FloatArray | None = None,
+    gaps: FloatArray | None = None,
 ) -> World:
-    """Give the world whose bar t walks `steps[t]` (n, 15), each times the volatility known before it."""
+    """Give the world whose bar t opens `gaps[t]` away and walks `steps[t]` (n, 15), times the volatility before it."""
     count = len(vol)
-    path = np.cumsum(np.concatenate((vol[:1], vol[:-1]))[:, None] * steps, axis=1)
-    path[0] = 0.0
-    close = np.log(100.0) + np.cumsum(path[:, -1])
-    opened = np.concatenate(([np.log(100.0)], close[:-1]))
+    before = np.concatenate((vol[:1], vol[:-1]))
+    path = np.cumsum(before[:, None] * steps, axis=1)
+    jump = np.zeros(count) if gaps is None else before * gaps
+    path[0], jump[0] = 0.0, 0.0
+    close = np.log(100.0) + np.cumsum(jump + path[:, -1])
+    opened = np.concatenate(([np.log(100.0)], close[:-1])) + jump
     high = np.maximum(opened + np.maximum(path.max(axis=1), 0.0), close)
     low = np.minimum(opened + np.minimum(path.min(axis=1), 0.0), close)
     state = generator.normal(size=count) if shown is None else shown
