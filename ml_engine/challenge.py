@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from ml_engine import metrics
 from ml_engine.bundle import ModelBundle
 from ml_engine.bundle_metadata import ChallengePart
 from ml_engine.dataset import Dataset
+from ml_engine.live_quality import Said
 from ml_engine.retraining_triggers import DAYS_TO_COMPARE, QUICK
 from ml_engine.trainer import Trained
 from ml_engine.training_data import BASE
@@ -27,30 +27,6 @@ from ml_engine.validation import days
 
 TOLERANCE = 0.002
 QUANTILE = 0.1
-
-
-class Recorded(Protocol):
-    """What a bundle said at the close of one bar, as it was recorded then; `version` None when none could answer."""
-
-    @property
-    def close_ms(self) -> int:
-        """The close of the bar, ms."""
-
-    @property
-    def version(self) -> int | None:
-        """The bundle that spoke."""
-
-    @property
-    def sell(self) -> float:
-        """Probability of SELL."""
-
-    @property
-    def hold(self) -> float:
-        """Probability of HOLD."""
-
-    @property
-    def buy(self) -> float:
-        """Probability of BUY."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +56,7 @@ def unopposed(reason: str) -> ChallengePart:
     return ChallengePart(reason=reason)
 
 
-def challenge(trained: Trained, champion: ModelBundle, recorded: Sequence[Recorded], terms: Terms) -> ChallengePart:
+def challenge(trained: Trained, champion: ModelBundle, recorded: Sequence[Said], terms: Terms) -> ChallengePart:
     """Judge a training against the bundle in service; `recorded` is what was said live, of any version."""
     pinned = champion.metadata.pinned is not None
     rows = contested_rows(trained, champion)
@@ -131,7 +107,7 @@ def duel(
 
 
 def _champion_forecast(
-    champion: ModelBundle, data: Dataset, rows: IntArray, recorded: Sequence[Recorded]
+    champion: ModelBundle, data: Dataset, rows: IntArray, recorded: Sequence[Said]
 ) -> tuple[FloatArray, FloatArray]:
     """Give the champion's probabilities (n, 3) and, for rows recorded live, how far record and bundle lie apart (n,).
 

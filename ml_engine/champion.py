@@ -12,7 +12,8 @@ from bn_ml.prediction_log import PredictionLog, log_beside
 from bn_ml.settings import Settings
 from ml_engine.bundle_metadata import ChallengePart
 from ml_engine.bundle_store import BundleStore
-from ml_engine.challenge import Recorded, Terms, challenge, unopposed
+from ml_engine.challenge import Terms, challenge, unopposed
+from ml_engine.live_quality import Said
 from ml_engine.trainer import Trained
 
 
@@ -36,7 +37,7 @@ def meet_champion(
     return challenge(trained, champion, told, terms)
 
 
-def _recorded(state: Path, symbol: Symbol, since_ms: int, until_ms: int) -> Sequence[Recorded]:
+def _recorded(state: Path, symbol: Symbol, since_ms: int, until_ms: int) -> Sequence[Said]:
     log = PredictionLog(log_beside(state))
     try:
         return log.read(symbol, since_ms, until_ms)
