@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from bn_ml.settings import ModelSettings, RiskSettings
-from data_manager.bars import Bars, FloatArray
+from data_manager.bars import Bars, BoolArray
 from data_manager.feature_engineer import FeatureEngineer
 from ml_engine.audit_findings import Check, Notes
 from ml_engine.dataset import join
@@ -27,22 +27,15 @@ def null_checks(
     return [_shuffled(found, trainer, seed), _mirrored(found, trainer, model, risk, seed)]
 
 
-def mirrored(bars: Bars, seed: int) -> Bars:
-    """Mirror each bar's log moves with probability 1/2, keeping its range, volume and the gap before it."""
-    coin = np.random.default_rng(seed).random(len(bars)) < 0.5
-    sign = np.where(coin, -1.0, 1.0)
-    base = np.log(np.concatenate([bars.open[:1], bars.close[:-1]]))
-    moves = {name: (np.log(getattr(bars, name)) - base) * sign for name in ("open", "high", "low", "close")}
-    start = np.log(bars.open[0]) + np.concatenate([[0.0], np.cumsum(moves["close"])[:-1]])
-    high = np.where(coin, moves["low"], moves["high"])
-    low = np.where(coin, moves["high"], moves["low"])
-    return replace(
-        bars,
-        open=_price(start + moves["open"]),
-        high=_price(start + high),
-        low=_price(start + low),
-        close=_price(start + moves["close"]),
-    )
+def mirrored(bars: Bars, flips: BoolArray) -> Bars:
+    """Give the bars with the moves of the flipped ones turned upside down; ranges, gaps in time and volume stay."""
+    logs = np.stack([np.log(part) for part in (bars.open, bars.high, bars.low, bars.close)])
+    before = np.concatenate((logs[0, :1], logs[3, :-1]))
+    move = logs - before
+    turned = np.where(flips, -move[[0, 2, 1, 3]], move)
+    level = before[0] + np.concatenate(([0.0], np.cumsum(turned[3])[:-1]))
+    opened, high, low, close = np.exp(level + turned)
+    return replace(bars, open=opened, high=high, low=low, close=close, source="mirrored")
 
 
 def _shuffled(found: Sample, trainer: EnsembleTrainer, seed: int) -> Check:
@@ -60,7 +53,7 @@ def _shuffled(found: Sample, trainer: EnsembleTrainer, seed: int) -> Check:
 
 def _mirrored(found: Sample, trainer: EnsembleTrainer, model: ModelSettings, risk: RiskSettings, seed: int) -> Check:
     notes = Notes("mirrored bars")
-    bars = mirrored(found.bars, seed)
+    bars = mirrored(found.bars, np.random.default_rng(seed).random(len(found.bars)) < 0.5)
     engineer = FeatureEngineer(model)
     frame = engineer.build({BASE: bars}, None, since_ms=found.data_start)
     labels = DynamicLabeler(model.labeling, risk).label(
@@ -74,8 +67,3 @@ def _mirrored(found: Sample, trainer: EnsembleTrainer, model: ModelSettings, ris
     if trained.verdict.tradable:
         notes.add("the skill gate opened on mirrored bars")
     return notes.close(1, 1, f"direction AUC {auc:.3f}")
-
-
-def _price(log_price: FloatArray) -> FloatArray:
-    prices: FloatArray = np.exp(log_price)
-    return prices

@@ -19,7 +19,6 @@ from ml_engine.audit_nulls import null_checks
 from ml_engine.audit_plants import FEATURE_PLANTS, TRAINER_PLANTS, PlantedRoad, incomplete_as_hold
 from ml_engine.audit_training import TrainingAudit
 from ml_engine.bundle import ModelBundle
-from ml_engine.bundle_metadata import BundleMetadata
 from ml_engine.bundle_store import BundleStore
 from ml_engine.labeling import DynamicLabeler
 from ml_engine.trainer import EnsembleTrainer, Trained
@@ -30,15 +29,11 @@ from ml_engine.validation import Purge
 LABEL_BARS = 4_000
 PLANTED_ROWS = 4
 Tell = Callable[[str], None]
-Stamp = Callable[[BundleMetadata], BundleMetadata]
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is audited: settings, one symbol, the market's bars up to the end of training, and how much to test.
-
-    `stamp` stands between a training and the record of its bundle; honest trainings leave the record alone.
-    """
+    """What is audited: settings, one symbol, the market's bars up to the end of training, and how much to test."""
 
     model: ModelSettings
     risk: RiskSettings
@@ -48,7 +43,6 @@ class Subject:
     seed: int = 0
     max_gap_bars: int = 3
     bundle: ModelBundle | None = None
-    stamp: Stamp = lambda metadata: metadata
 
     @property
     def road(self) -> FeatureRoad:
@@ -120,8 +114,7 @@ def label_checks(subject: Subject, label: Labeler) -> list[Check]:
 def bundle_checks(subject: Subject, trained: Trained) -> list[Check]:
     """Audit what a training would publish, and the bundle in service where one is given."""
     data_end = from_ms(trained.sample.data_end)
-    made = metadata_of(trained, subject.model, subject.risk, trained_at=data_end, trained_by="audit")
-    metadata = subject.stamp(made)
+    metadata = metadata_of(trained, subject.model, subject.risk, trained_at=data_end, trained_by="audit")
     checks = [record_honest(metadata, trained.sample), dated_honestly(metadata, trained)]
     with tempfile.TemporaryDirectory(prefix="bnml-audit-") as folder:
         store = BundleStore(

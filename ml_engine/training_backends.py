@@ -1,6 +1,6 @@
 """Where many symbols are trained at once: processes of this machine, or the workers of a Dask cluster, over joblib.
 
-Both run the same function and give the same bundles. A cluster's workers only fit; the bundle is judged against the
+Both fit with the same code and give the same bundles. A cluster's workers only fit; the bundle is judged against the
 champion, signed and published on the machine that asked, so neither the signing key nor the models folder leaves it.
 """
 

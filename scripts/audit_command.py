@@ -42,11 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _audit(arguments: argparse.Namespace) -> int:
+    # Read by the learning libraries when they are loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from ml_engine.audit_findings import is_clean
     from ml_engine.audit_run import audit, self_test
 
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=arguments.log_level or "INFO", stream=sys.stderr, format="%(levelname)s %(message)s")
     subject = _subject(arguments)
     checks = audit(subject, _tell, deep=arguments.deep)

@@ -12,6 +12,7 @@ from bn_ml.clock import SystemClock
 from bn_ml.domain.market import Symbol, Timeframe, from_ms
 from bn_ml.settings import Settings
 from data_manager.bars import Bars
+from ml_engine.acceleration import training_jobs
 from ml_engine.bundle_signing import key_file
 from ml_engine.retraining_triggers import AUTO_LOOP, MANUAL
 from ml_engine.training_data import History, load_market
@@ -48,11 +49,16 @@ def train(arguments: argparse.Namespace, settings: Settings, *, trained_by: str)
     )
     with session_lock(Path(settings.model.models_dir), job.trained_by) as alone:
         heard = _shared(emit, job, len(due)) if alone else emit
-        outcomes = run_session(job, due, heard, jobs=arguments.jobs or max(1, (os.cpu_count() or 1) - 1))
+        outcomes = run_session(job, due, heard, jobs=jobs_of(arguments, settings))
         everything = (*outcomes, *(SymbolOutcome(symbol, UP_TO_DATE) for symbol in fresh))
         total = finished(everything)
         heard(total)
     return Run(everything, total, source)
+
+
+def jobs_of(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Give how many symbols are trained at once: as asked for, else as `model.acceleration.cpu_n_jobs` says."""
+    return arguments.jobs or training_jobs(settings.model.acceleration)
 
 
 class _ToldHistory:

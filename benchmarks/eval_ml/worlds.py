@@ -11,12 +11,13 @@ it jumps between bars, for a stop jumped over fills where trading goes on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from bn_ml.domain.market import Symbol, Timeframe
-from data_manager.bars import Bars, BoolArray, FloatArray
+from data_manager.bars import Bars, FloatArray
+from ml_engine.audit_nulls import mirrored
 
 COIN = Symbol("COIN/USDC")
 MONDAY_MS = 1_640_995_200_000 + 2 * 86_400_000  # 2022-01-03 00:00 UTC
@@ -107,17 +108,6 @@ def skewed_jumps(seed: int, *, count: int) -> World:
 
 
 NULLS = {"garch": garch, "regimes": regimes, "skew": skewed_jumps, "stochastic": stochastic}
-
-
-def mirrored(bars: Bars, flips: BoolArray) -> Bars:
-    """Give the bars with the moves of the flipped ones turned upside down; ranges, gaps in time and volume stay."""
-    logs = np.stack([np.log(part) for part in (bars.open, bars.high, bars.low, bars.close)])
-    before = np.concatenate((logs[0, :1], logs[3, :-1]))
-    move = logs - before
-    turned = np.where(flips, -move[[0, 2, 1, 3]], move)
-    level = before[0] + np.concatenate(([0.0], np.cumsum(turned[3])[:-1]))
-    opened, high, low, close = np.exp(level + turned)
-    return replace(bars, open=opened, high=high, low=low, close=close, source="mirrored")
 
 
 def randomly_mirrored(bars: Bars, seed: int) -> Bars:

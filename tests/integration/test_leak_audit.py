@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +14,11 @@ from bn_ml.settings import RiskSettings
 from data_manager.history import HistoryStore
 from ml_engine.audit_features import FeatureAudit
 from ml_engine.audit_findings import Check, is_clean
+from ml_engine.audit_nulls import null_checks
 from ml_engine.audit_plants import FEATURE_PLANTS, TRAINER_PLANTS
 from ml_engine.audit_run import Subject, audit, self_test
-from ml_engine.training_data import TrainingMarket
+from ml_engine.trainer import EnsembleTrainer, Trained
+from ml_engine.training_data import Sample, TrainingMarket
 from scripts import run_backtest
 from tests.fakes.feature_market import walk
 from tests.fakes.training_builders import a_model
@@ -69,6 +73,23 @@ def test_fewer_rows_than_asked_for_are_not_clean(subject: Subject) -> None:
     assert check.verdict == "inconclusive"
     assert not is_clean([check])
     assert not is_clean([])
+
+
+class LabelReader(EnsembleTrainer):
+    """A trainer whose first column is the label itself."""
+
+    def train_on(self, found: Sample, *arguments: Any, **keywords: Any) -> Trained:
+        values = found.data.values.copy()
+        values[:, 0] = found.data.labels
+        return super().train_on(replace(found, data=replace(found.data, values=values)), *arguments, **keywords)
+
+
+def test_worlds_without_direction_are_clean_and_a_trainer_that_reads_labels_is_not(subject: Subject) -> None:
+    found = subject.rows_of()
+    honest = null_checks(found, subject.trainer, subject.model, subject.risk, seed=1)
+    assert [(check.name, check.findings) for check in honest if not check.clean] == []
+    leaky = LabelReader(subject.model, subject.risk, quick=True)
+    assert [check.verdict for check in null_checks(found, leaky, subject.model, subject.risk, seed=1)] == ["FAIL"] * 2
 
 
 CONFIG = """
