@@ -18,7 +18,8 @@ P5 limits
     Demanded: at each commit of an entry, counting in flight and unknown; a buy with a limit pays no more than reserved.
     Not: shares of equity while a held symbol has no price; what a market order pays.
 P6 stop within 5 s
-    Demanded: full cover of the sellable units after 5 s of quiet, 30 s where the venue has refused something.
+    Demanded: full cover of the sellable units after 5 s of quiet, 30 s where the venue has refused something; 10 s for
+    a rest below the least notional, which joins a neighbour's stop at a look that comes by itself.
     Not: dead, recovering, banned, HALTED, symbol stopped, no fresh price, an order in doubt, being sold; too small.
 P7 doubt ends
     Demanded: no SENT or UNKNOWN row after 20 s of quiet.
@@ -46,7 +47,7 @@ from collections import defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from bn_ml.domain.market import ZERO, Symbol
+from bn_ml.domain.market import ZERO, MarketRules, Symbol
 from bn_ml.domain.orders import OrderIntent, Purpose, Side
 from bn_ml.venue.orders import VenueOrder, VenueTrade
 from tests.sim.entry_limits import amount, check_entry
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 
 UNITS = 10**8
 PROTECT_MS, RESOLVE_MS, BOOK_MS, RECOVER_MS = 5_000, 20_000, 10_000, 6_000
-PATIENCE_MS = 30_000
+JOIN_MS, PATIENCE_MS = 10_000, 30_000
 OWN_EXITS = ("stop_loss", "hard_drawdown", "trailing_stop", "time_stop", "sell_signal", "tp1", "tp2")
 FLATTENING = ("kill_switch", "breaker_drawdown")
 PASSED = ("would trigger immediately", "would immediately match", "relationship of the prices")
@@ -74,6 +75,7 @@ class Watch:
         self._seq = 0
         self._dirty = True
         self._naked_since: dict[str, int] = {}
+        self._bare_since: dict[str, int] = {}
         self._doubt_since: dict[str, int] = {}
         self._stops: dict[tuple[str, str], Decimal] = {}
         self._lifted: defaultdict[str, dict[str, tuple[int, Decimal]]] = defaultdict(dict)
@@ -306,31 +308,39 @@ class Watch:
             held = {item for item, units in world.truth.held.items() if units > 0}
             naked = {item for item in held if self._is_naked(item)}
             self._covered |= held - naked
-            for position_id in [item for item in self._naked_since if item not in naked]:
-                del self._naked_since[position_id]
-            for position_id in sorted(naked):
-                self._naked_since.setdefault(position_id, now)
-        for position_id, since in self._naked_since.items():
-            patience_ms = PATIENCE_MS if now - self._refused_ms <= PATIENCE_MS else PROTECT_MS
-            late = now - max(since, self.excused_ms) > patience_ms and not self._is_excused(position_id)
-            if late and self._once("P6", position_id):
-                self.complain("P6", f"{position_id} is not fully covered since {since - world.began_ms} ms")
+            small = {item for item in naked if self._is_small(self._bare(item), self._rules_of(item))}
+            _keep_time(self._bare_since, naked, now)
+            _keep_time(self._naked_since, naked - small, now)
+        is_refused = now - self._refused_ms <= PATIENCE_MS
+        for patience_ms, clock in ((PROTECT_MS, self._naked_since), (JOIN_MS, self._bare_since)):
+            for position_id, since in clock.items():
+                limit_ms = PATIENCE_MS if is_refused else patience_ms
+                late = now - max(since, self.excused_ms) > limit_ms and not self._is_excused(position_id)
+                if late and self._once("P6", position_id):
+                    self.complain("P6", f"{position_id} is not fully covered since {since - world.began_ms} ms")
 
     def _is_naked(self, position_id: str) -> bool:
-        world = self._world
-        symbol = Symbol.from_key(position_id.partition("-")[0])
-        rules = world.market.rule[symbol]
+        rules = self._rules_of(position_id)
         status = self.row("SELECT status FROM position_book WHERE position_id = ?", position_id)
-        sellable = rules.quantity_down(world.truth.held[position_id])
         if status is not None and status["status"] == "CLOSED":
             return False
-        covered = world.truth.covered(position_id, symbol)
-        bare = sellable - sum(covered.values(), ZERO)
+        sellable = rules.quantity_down(self._world.truth.held[position_id])
+        bare = self._bare(position_id)
         if bare <= 0 or sellable < rules.min_quantity:
             return False
         # What cannot be sold alone, and has no neighbour to join, cannot have a stop.
-        small = bare * world.market.price[symbol] * Decimal("0.9") < rules.min_notional
-        return not small or (bool(covered) and bare >= rules.min_quantity)
+        return not self._is_small(bare, rules) or (bare < sellable and bare >= rules.min_quantity)
+
+    def _bare(self, position_id: str) -> Decimal:
+        rules = self._rules_of(position_id)
+        covered = self._world.truth.covered(position_id, rules.symbol)
+        return rules.quantity_down(self._world.truth.held[position_id]) - sum(covered.values(), ZERO)
+
+    def _is_small(self, bare: Decimal, rules: MarketRules) -> bool:
+        return bare * self._world.market.price[rules.symbol] * Decimal("0.9") < rules.min_notional
+
+    def _rules_of(self, position_id: str) -> MarketRules:
+        return self._world.market.rule[Symbol.from_key(position_id.partition("-")[0])]
 
     def _is_excused(self, position_id: str) -> bool:
         world = self._world
@@ -400,3 +410,11 @@ class Watch:
     def number(self, sql: str, *values: str | int) -> int:
         """Give one committed number."""
         return int(self._world.reader.execute(sql, values).fetchone()[0])
+
+
+def _keep_time(since: dict[str, int], named: set[str], now_ms: int) -> None:
+    """Note for each that is named since when it is, and forget those that are not."""
+    for name in [item for item in since if item not in named]:
+        del since[name]
+    for name in sorted(named):
+        since.setdefault(name, now_ms)
