@@ -214,7 +214,7 @@ class TradingEngine:
             banned_until=self._parts.banned_until(),
             missing_stop=bool(self._parts.exits.missing_stops(now)),
             orders_last_minute=self._parts.entries.orders_last_minute(now),
-            notional_today=float(self._parts.entries.notional_today(now)),
+            notional_today=float(self._parts.entries.allowed_today(now)),
             disk_free_mb=free_disk_mb(self._desk.store.path),
         )
         causes = control_causes(conditions, settings, now=now)

@@ -21,7 +21,7 @@ from trader.cycle_report import CycleTally
 from trader.desk import Desk
 from trader.entry_plan import EntryPlan, save_plan, written
 from trader.entry_request import EntryRequest
-from trader.gate import LimitReached, Means, spent_or_reserved
+from trader.gate import LimitReached, Means, let_through, spent_or_reserved
 from trader.order_manager import OrderManager
 from trader.order_rules import order_problems
 from trader.protection import Protection
@@ -63,6 +63,15 @@ class EntryMaker:
         """Sum what entries have bought, or may still buy, since UTC midnight."""
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         return sum((spent_or_reserved(record) for record in self._desk.store.entries_since(midnight)), ZERO)
+
+    def allowed_today(self, now: datetime) -> Decimal:
+        """Sum what entries were let through to spend since UTC midnight, or have spent where that is less.
+
+        What a market order paid above the price it was measured at is not in it: no rule was broken by it.
+        """
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        records = self._desk.store.entries_since(midnight)
+        return sum((min(spent_or_reserved(record), let_through(record.intent)) for record in records), ZERO)
 
     def _approved(
         self, opportunity: Opportunity, scan: ScanReport, breakers: tuple[BreakerStatus, ...], tally: CycleTally

@@ -159,8 +159,13 @@ def notional(intent: OrderIntent) -> Decimal:
 
 def spent_or_reserved(record: IntentRecord) -> Decimal:
     """Give what an entry has spent, or may have spent in the end while it is not finished."""
-    claimed = ZERO if record.state.is_terminal else max(record.intent.reserved_quote, notional(record.intent))
+    claimed = ZERO if record.state.is_terminal else let_through(record.intent)
     return max(record.filled_quote, claimed)
+
+
+def let_through(intent: OrderIntent) -> Decimal:
+    """Give what an entry was measured at against the limits when it was committed."""
+    return max(intent.reserved_quote, notional(intent))
 
 
 def _may_sell(record: IntentRecord) -> bool:

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("bn_ml", "data_manager", "ml_engine", "scanner", "trader", "monitoring", "public_api", "scripts")
+PACKAGES = (
+    "bn_ml",
+    "data_manager",
+    "ml_engine",
+    "scanner",
+    "trader",
+    "monitoring",
+    "public_api",
+    "evidence",
+    "scripts",
+)
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 BROAD_EXCEPT_SITES = {
     "ml_engine/training_backends.py": "the thread that waits for results hands whatever it gets to the one that asked",

@@ -160,6 +160,26 @@ def test_what_was_bought_today_and_may_still_be_bought_counts(world: MoneyWorld)
     assert world.bot.entries.notional_today(midnight) == 0
 
 
+def test_a_market_order_that_paid_more_than_expected_halts_nobody(new_world: NewWorld, tmp_path: Path) -> None:
+    orders = {"entry_type": "market", "max_notional_per_day_usdt": 20}
+    world = new_world(tmp_path, money_settings(exchange={"orders": orders}))
+    world.start()
+    world.faults.before_call = lambda method, _: dearer(world, method)
+    world.buy(AAA)
+    now, (entry,) = world.clock.now(), world.bot.store.entries_since(world.clock.now() - timedelta(minutes=1))
+    cap = D(str(world.settings.exchange.orders.max_notional_per_day_usdt))
+    assert entry.intent.reserved_quote <= cap < world.bot.entries.notional_today(now)
+    assert world.bot.entries.allowed_today(now) <= cap
+    world.cycle()
+    assert world.bot.store.control().state is ControlState.NORMAL
+
+
+def dearer(world: MoneyWorld, method: str) -> None:
+    """Let the ask rise by a twentieth just before an order arrives."""
+    if method == "create_order":
+        world.market.move(AAA, "105")
+
+
 def test_the_free_space_is_that_of_the_disk_of_the_book_in_millions_of_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

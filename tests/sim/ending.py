@@ -9,6 +9,7 @@ from itertools import pairwise
 from bn_ml.domain.market import ZERO, Symbol
 from bn_ml.domain.orders import Side
 from bn_ml.venue.invariants import violations as venue_violations
+from bn_ml.venue.orders import VenueTrade
 from tests.checker.book_rows import Book, read_book
 from tests.checker.check_order import check_control, check_journal
 from tests.checker.check_positions import check_positions
@@ -85,16 +86,8 @@ def _check_orders(world: SimWorld, book: Book) -> None:
 
 
 def _check_fills(world: SimWorld, book: Book) -> None:
-    told = {
-        (str(trade.symbol), str(trade.trade_id)): (
-            trade.client_id,
-            trade.side.value,
-            *(int(value * UNITS) for value in (trade.price, trade.quantity, trade.quote_quantity, trade.fee)),
-            trade.fee_asset,
-            trade.at_ms,
-        )
-        for trade in world.truth.trades
-    }
+    told = {(str(trade.symbol), str(trade.trade_id)): _told(trade) for trade in world.truth.trades}
+    real = {_told(trade) for trade in world.venue.state.all_trades()}
     mine = {
         (row.symbol, row.trade_id): (
             row.client_id,
@@ -108,9 +101,22 @@ def _check_fills(world: SimWorld, book: Book) -> None:
         )
         for row in book.fills
     }
+    copied = {name for name, count in world.truth.accepted.items() if count > 1}
     for key in sorted(set(told) | set(mine)):
-        if told.get(key) != mine.get(key):
+        name = (told.get(key) or mine[key])[0]
+        # Asked for its id after a death, the venue shows one of the copies: its trades are then the order's.
+        if told.get(key) != mine.get(key) and not (name in copied and mine.get(key, told.get(key)) in real):
             world.watch.complain("P2", f"trade {key}: venue {told.get(key)}, book {mine.get(key)}")
+
+
+def _told(trade: VenueTrade) -> tuple[object, ...]:
+    return (
+        trade.client_id,
+        trade.side.value,
+        *(int(value * UNITS) for value in (trade.price, trade.quantity, trade.quote_quantity, trade.fee)),
+        trade.fee_asset,
+        trade.at_ms,
+    )
 
 
 def _check_balances(world: SimWorld, book: Book) -> None:

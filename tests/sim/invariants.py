@@ -35,7 +35,8 @@ P10 prices
 Stops
     Demanded: a tranche's stop never moves down; of a protected position never two tranches are lifted at a time; a halt
     that does not flatten leaves stops alone.
-    Not: how far the venue's own trailing had come beyond what the bot was told; lifting after a fault in between.
+    Not: how far the venue's own trailing had come beyond what the bot was told; lifting after a fault in between; the
+    level of a tranche sold by its stop, for what is named like it after the rest was split anew.
 Foreign
     Demanded: orders of others are not cancelled; nothing is sent to an exchange that asked to stay away.
 """
@@ -48,7 +49,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from bn_ml.domain.market import ZERO, MarketRules, Symbol
-from bn_ml.domain.orders import OrderIntent, Purpose, Side
+from bn_ml.domain.orders import OrderIntent, OrderStatus, Purpose, Side
 from bn_ml.venue.orders import VenueOrder, VenueTrade
 from tests.sim.entry_limits import amount, check_entry
 
@@ -78,6 +79,7 @@ class Watch:
         self._bare_since: dict[str, int] = {}
         self._doubt_since: dict[str, int] = {}
         self._stops: dict[tuple[str, str], Decimal] = {}
+        self._stop_orders: dict[tuple[str, str], VenueOrder] = {}
         self._lifted: defaultdict[str, dict[str, tuple[int, Decimal]]] = defaultdict(dict)
         self._covered: set[str] = set()
         self._paid: defaultdict[str, Decimal] = defaultdict(lambda: ZERO)
@@ -270,8 +272,7 @@ class Watch:
         """At most one tranche of a position may be without its stop by the bot's own doing."""
         lifted = self._lifted[stop.position_id]
         covered = self._world.truth.covered(stop.position_id, stop.symbol)
-        price = self._world.market.price[stop.symbol]
-        least = self._world.market.rule[stop.symbol].min_notional
+        rules = self._world.market.rule[stop.symbol]
         for tranche in [name for name in lifted if name in covered]:
             del lifted[tranche]
         bare = [
@@ -280,7 +281,7 @@ class Watch:
             if stop.position_id in self._covered
             and name != stop.tranche
             and at_ms > self.excused_ms
-            and quantity * price >= least
+            and not self._is_small(quantity, rules)
         ]
         if bare and stop.tranche in lifted:
             self.complain("stops", f"{stop.position_id}: {bare} lifted while {stop.tranche} is placed again")
@@ -289,7 +290,8 @@ class Watch:
         """Judge the level of a stop the venue has accepted, which covers its tranche again."""
         key = (intent.position_id, intent.tranche)
         self._lifted[intent.position_id].pop(intent.tranche, None)
-        before = self._stops.get(key, ZERO)
+        before = ZERO if self._is_sold(self._stop_orders.get(key)) else self._stops.get(key, ZERO)
+        self._stop_orders[key] = order
         if order.trails:
             # Tracking begins with the next trade, so only the level it is sure to start at counts.
             offset = Decimal(order.trailing_delta) / 10_000
@@ -299,6 +301,13 @@ class Watch:
             level, least = order.stop_price, before
             self._stops[key] = max(level, before)
         self.demand("stops", level >= least, f"{intent.client_id} of {key}: stop {level} under {before}")
+
+    def _is_sold(self, stop: VenueOrder | None) -> bool:
+        """Whether a stop has sold its tranche: what takes the name after a new split had a stop of another name."""
+        if stop is None:
+            return False
+        order = self._world.venue.find(stop.symbol, client_id=stop.client_id)
+        return order is not None and order.status is OrderStatus.FILLED
 
     def _protection(self) -> None:
         world = self._world
