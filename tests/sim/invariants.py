@@ -36,7 +36,8 @@ Stops
     Demanded: a tranche's stop never moves down; of a protected position never two tranches are lifted at a time; a halt
     that does not flatten leaves stops alone.
     Not: how far the venue's own trailing had come beyond what the bot was told; lifting after a fault in between; the
-    level of a tranche sold by its stop, for what is named like it after the rest was split anew.
+    level of a tranche sold by its stop, for what is named like it after the rest was split anew; where trailing starts
+    when the market moves while the order is on its way.
 Foreign
     Demanded: orders of others are not cancelled; nothing is sent to an exchange that asked to stay away.
 """
@@ -296,7 +297,9 @@ class Watch:
             # Tracking begins with the next trade, so only the level it is sure to start at counts.
             offset = Decimal(order.trailing_delta) / 10_000
             level = self._world.market.price[order.symbol] * (1 - offset)
-            least = before * (1 - offset / 2)
+            # Nor can the bot know what the market does while the order is on its way.
+            met = self.excused_ms == self._world.clock.ms
+            least = ZERO if met else before * (1 - offset / 2)
         else:
             level, least = order.stop_price, before
             self._stops[key] = max(level, before)
