@@ -51,7 +51,7 @@ class TrainingJob:
     """What every symbol of a run shares; sent whole to each worker process.
 
     Without `challenges` whatever was trained is published, as long as no version was put back by hand. Without `hpo`
-    nothing is searched.
+    nothing is searched. With `keeps_all` no earlier version is ever deleted.
     """
 
     settings: Settings
@@ -62,6 +62,7 @@ class TrainingJob:
     signing_key: Path | None = None
     challenges: bool = True
     hpo: bool = True
+    keeps_all: bool = False
 
     @property
     def searches(self) -> bool:
@@ -75,7 +76,7 @@ class TrainingJob:
             model.models_dir,
             feature_hash=FeatureEngineer(model).feature_hash,
             trusted_keys=model.trusted_keys,
-            keep_versions=model.keep_versions,
+            keep_versions=None if self.keeps_all else model.keep_versions,
             signing_key=self.signing_key,
         )
 

@@ -45,7 +45,7 @@ def run_session(arguments: argparse.Namespace) -> int:
     for warning in loaded.warnings:
         log.warning(warning)
     stop = threading.Event()
-    with _signals(stop):
+    with orderly_end(stop):
         if settings.environment != "live":
             return _trade(arguments, loaded, open_world(settings, mode, stop), stop)
         secrets = Secrets.from_environ(environ)
@@ -183,7 +183,7 @@ def _exit_code(bot: TradingBot) -> int:
 
 
 @contextmanager
-def _signals(stop: threading.Event) -> Iterator[None]:
+def orderly_end(stop: threading.Event) -> Iterator[None]:
     """The first SIGINT or SIGTERM asks for an orderly end, a second one ends the process at once (130)."""
 
     def ask(number: int, frame: FrameType | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -151,9 +152,8 @@ class ScanMood:
         self.intelligence.state = self._kept() or self.intelligence.state
 
     def collect(self, now: datetime) -> Sequence[Event]:
-        """Give the changes since the last call."""
-        del now
-        news, self._news = tuple(self._news), []
+        """Give the changes since the last call, as facts of the instant the loop learns them."""
+        news, self._news = tuple(replace(event, at=now) for event in self._news), []
         return news
 
     def _kept(self) -> IntelligenceState | None:

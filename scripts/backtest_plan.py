@@ -1,0 +1,232 @@
+"""What a backtest is going to do: settings, span, symbols, what is left out and why, and when models are trained."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from bn_ml.config import load_settings, settings_hash
+from bn_ml.domain.market import Symbol, Timeframe, from_iso, from_ms, iso, to_ms
+from bn_ml.errors import ConfigError, MarketDataError
+from bn_ml.settings import Settings
+from data_manager.bars import Bars
+from data_manager.history import HistoryStore, content_hash
+from evidence.run_card import BOOK_FILE, LeftOut
+from ml_engine.training_data import window_start_ms
+from scripts.market_basket import basket
+
+BASE = Timeframe.M15
+DEFAULT_DAYS = 90
+MODELS = "models"
+HERE = (
+    "model.models_dir",
+    "storage.sqlite_path",
+    "storage.backup.base_dir",
+    "monitoring.logs_dir",
+    "monitoring.metrics_dir",
+    "santrade_intelligence.state_path",
+    "data.replay_dir",
+    "data.history_dir",
+)
+"""Keys that say where things lie on this machine: they are no part of what a run is."""
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestPlan:
+    """One backtest.
+
+    `bars` holds the stored base bars of every symbol that takes part. `left_out` names those that do not, or not from
+    the beginning. `searches` is whether trainings search for parameters.
+    """
+
+    settings: Settings
+    folder: Path
+    begin: datetime
+    end: datetime
+    bars: Mapping[Symbol, Bars]
+    left_out: tuple[LeftOut, ...]
+    walk_forward: bool
+    searches: bool
+    seed: int
+    config_sha256: str
+    data_sha256: str
+
+    @property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """Those that are traded, in configured order."""
+        wanted = dict.fromkeys(map(Symbol, self.settings.universe.training_symbols))
+        return tuple(symbol for symbol in wanted if symbol in self.bars)
+
+    @property
+    def trainings(self) -> tuple[datetime, ...]:
+        """When models are trained: at the start, then whenever bundles have reached the age they are renewed at."""
+        if not self.walk_forward:
+            return ()
+        step = timedelta(hours=self.settings.model.retraining.max_model_age_hours)
+        count = -(-(self.end - self.begin) // step)
+        return tuple(self.begin + number * step for number in range(count))
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells a run that may be resumed from another one."""
+        parts = (self.config_sha256, self.data_sha256, iso(self.begin), iso(self.end), str(self.walk_forward))
+        return hashlib.sha256("|".join((*parts, str(self.searches), str(self.seed))).encode()).hexdigest()
+
+
+def make_plan(arguments: argparse.Namespace) -> BacktestPlan:
+    """Lay the flags over the configuration and look at what is stored.
+
+    Raises `ConfigError` naming the flag, its value and what is allowed; `MarketDataError` when nothing is stored.
+    """
+    settings = load_settings(arguments.config, overrides=_flags(arguments)).settings
+    root = Path(arguments.data_dir or settings.data.replay_dir)
+    store = HistoryStore(root)
+    if not store.symbols():
+        raise MarketDataError(f"no bars in {root}: use `bnml-data import` or `download`, or give --data-dir")
+    wanted = tuple(dict.fromkeys((*map(Symbol, settings.universe.training_symbols), *basket(settings))))
+    stored = {symbol: store.read(symbol, BASE) for symbol in wanted if store.has(symbol, BASE)}
+    begin, end = _span(arguments, [bars for bars in stored.values() if len(bars)], root)
+    folder = Path(arguments.out_dir or f"artifacts/backtests/{begin:%Y%m%d}_{end:%Y%m%d}")
+    used, left_out = _usable(wanted, stored, begin, end)
+    if not any(Symbol(name) in used for name in settings.universe.training_symbols):
+        told = "; ".join(f"{item.symbol}: {item.reason}" for item in left_out)
+        raise MarketDataError(f"no symbol has bars from {iso(begin)} to {iso(end)} in {root} ({told})")
+    here = _placed(settings, arguments, folder, root, begin, end)
+    first_ms = window_start_ms(here.model, to_ms(begin))
+    return BacktestPlan(
+        settings=here,
+        folder=folder,
+        begin=begin,
+        end=end,
+        bars=used,
+        left_out=left_out,
+        walk_forward=arguments.walk_forward,
+        searches=arguments.walk_forward and here.model.hpo.enabled and not arguments.no_hpo,
+        seed=here.model.random_state if arguments.seed is None else arguments.seed,
+        config_sha256=_config_hash(here),
+        data_sha256=_data_hash(used, first_ms, to_ms(end)),
+    )
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, object]:
+    given = {
+        "environment": "paper",
+        "data.paper_market_data_mode": "replay",
+        "universe.training_symbols": arguments.symbol,
+        "risk.fees_pct": arguments.fee,
+        "risk.slippage_pct": arguments.slippage,
+        "model.random_state": arguments.seed,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _placed(
+    settings: Settings, arguments: argparse.Namespace, folder: Path, root: Path, begin: datetime, end: datetime
+) -> Settings:
+    """Give the settings of the run: its own book and models, the paper account with the backtest's capital."""
+    models = folder / MODELS if arguments.walk_forward else Path(settings.model.models_dir)
+    overrides = {
+        **_flags(arguments),
+        "data.replay_dir": str(root),
+        "data.replay_from": iso(begin),
+        "data.replay_to": iso(end),
+        "model.models_dir": str(models),
+        "risk.capital_total": arguments.capital or settings.backtest.initial_capital,
+        "storage.sqlite_path": str(folder / BOOK_FILE),
+        "storage.backup.base_dir": str(folder / "backups"),
+        "storage.min_free_disk_mb": 0,
+        "santrade_intelligence.state_path": str(folder / "santrade_intelligence.joblib"),
+        "monitoring.logs_dir": str(folder / "logs"),
+        "monitoring.metrics_dir": str(folder / "metrics"),
+    }
+    return load_settings(arguments.config, overrides=overrides).settings
+
+
+def _span(arguments: argparse.Namespace, stored: Sequence[Bars], root: Path) -> tuple[datetime, datetime]:
+    """Give the span asked for; raises `ConfigError` where it is no span of the stored bars."""
+    if not stored:
+        raise MarketDataError(f"none of the configured symbols has {BASE.value} bars in {root}")
+    first = from_ms(min(int(bars.open_time[0]) for bars in stored))
+    last = from_ms(max(bars.newest_close_ms for bars in stored))
+    end = _instant("--to", arguments.end) or last
+    length = timedelta(days=arguments.days or DEFAULT_DAYS)
+    begin = _instant("--from", arguments.begin) or end - length
+    if arguments.begin and arguments.days:
+        end = min(end, begin + length) if arguments.end is None else end
+    problems = []
+    if begin >= end:
+        problems.append(f"--from {iso(begin)}: must lie before --to {iso(end)}")
+    if begin < first or end > last:
+        told = f"{iso(begin)} to {iso(end)}"
+        problems.append(f"--from/--to: {told} is not stored, {root} holds {iso(first)} to {iso(last)}")
+    if problems:
+        raise ConfigError(problems)
+    return begin, end
+
+
+def _instant(flag: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return from_iso(text)
+    except ValueError as error:
+        raise ConfigError([f"{flag} {text}: give a date such as 2023-01-01 or an instant ending in Z"]) from error
+
+
+def _usable(
+    wanted: Sequence[Symbol], stored: Mapping[Symbol, Bars], begin: datetime, end: datetime
+) -> tuple[dict[Symbol, Bars], tuple[LeftOut, ...]]:
+    """Divide symbols into those with bars inside the span and those without; the former may lack a part of it."""
+    used: dict[Symbol, Bars] = {}
+    left_out = []
+    for symbol in wanted:
+        bars = stored.get(symbol)
+        inside = None if bars is None else bars.between(to_ms(begin), to_ms(end))
+        if bars is None or inside is None:
+            left_out.append(LeftOut(symbol, f"no {BASE.value} bars stored"))
+            continue
+        if not len(inside):
+            held = f"{iso(from_ms(int(bars.open_time[0])))} to {iso(from_ms(bars.newest_close_ms))}"
+            left_out.append(LeftOut(symbol, f"no bars in the span, stored are {held}"))
+            continue
+        used[symbol] = bars
+        left_out += _gaps(symbol, inside, begin, end)
+    return used, tuple(left_out)
+
+
+def _gaps(symbol: Symbol, inside: Bars, begin: datetime, end: datetime) -> list[LeftOut]:
+    """Name the parts of the span a symbol has no bars for."""
+    found = []
+    first, last = from_ms(int(inside.open_time[0])), from_ms(inside.newest_close_ms)
+    if first > begin:
+        found.append(LeftOut(symbol, f"only from {iso(first)}, its first bar"))
+    if last < end:
+        found.append(LeftOut(symbol, f"only until {iso(last)}, its last bar"))
+    missing = (int(inside.open_time[-1]) - int(inside.open_time[0])) // BASE.ms + 1 - len(inside)
+    if missing:
+        found.append(LeftOut(symbol, f"{missing} bars missing between its first and its last"))
+    return found
+
+
+def _config_hash(settings: Settings) -> str:
+    """Give the SHA-256 of the effective values without those that only say where things lie."""
+    tree = settings.model_copy(deep=True)
+    for dotted in HERE:
+        *sections, name = dotted.split(".")
+        section: object = tree
+        for part in sections:
+            section = getattr(section, part)
+        object.__setattr__(section, name, "")
+    return settings_hash(tree)
+
+
+def _data_hash(bars: Mapping[Symbol, Bars], first_ms: int, end_ms: int) -> str:
+    """Give the SHA-256 over what of the bars a run may see."""
+    digest = hashlib.sha256()
+    for symbol in sorted(bars):
+        digest.update(f"{symbol} {content_hash(bars[symbol].between(first_ms, end_ms))}\n".encode())
+    return digest.hexdigest()
