@@ -193,7 +193,9 @@ class BacktestSettings(Section):
     """Replaying history."""
 
     ohlcv_limit: int = key(0, "most bars used; 0 is all stored", at_least(0), "bars")
-    initial_capital: float = key(1000, "capital at the start", more_than(0), "quote units")
-    latency_bars: int = key(0, "bars between decision and order", between(0, 5), "bars")
+    initial_capital: float = key(1000, "capital at the start of a backtest", more_than(0), "quote units")
+    latency_bars: int = key(
+        0, "how old decisions are when a replay acts on them; above 2 all are stale and HOLD", between(0, 5), "bars"
+    )
     max_participation_pct: float = key(0.01, "most of a bar's volume one order takes", SHARE, FRACTION)
     random_entry_runs: int = key(200, "runs of the random-entry control", between(1, 10000), "runs")

@@ -45,9 +45,6 @@ IDLE_KEYS: Mapping[str, str] = {
     "public_api.": "there is no HTTP interface to start",
     "storage.backup.": "no backup is made, copy the database yourself",
     "backtest.ohlcv_limit": "a replay uses all bars between data.replay_from and data.replay_to",
-    "backtest.initial_capital": "a replay starts with risk.capital_total",
-    "backtest.latency_bars": "a replay fills at the first price after the decision",
-    "backtest.random_entry_runs": "there is no random-entry control",
 }
 _IN_EFFECT = frozenset({"storage.backup.base_dir"})
 _ALREADY_SO: Mapping[str, object] = {

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from bn_ml.domain.market import iso
 from bn_ml.domain.positions import Position
+from evidence.headline import longest_drawdown
 from trader.performance import EquityPoint, sharpe
 
 Row = dict[str, object]
@@ -22,7 +23,8 @@ def equity_part(curve: Sequence[EquityPoint]) -> Row:
     """Give the curve with its drawdown, at most 1,000 points: lowest and highest of each stretch are kept.
 
     `drawdown` in `points` is a fraction of the highest equity before it, <= 0; `deepest` is the largest fall, >= 0.
-    `longest_days` is the longest time below a peak.
+    `longest_days` is the longest time from a peak to the next
+    point at or above it.
     """
     peak, drawdowns = 0.0, []
     for point in curve:
@@ -33,7 +35,7 @@ def equity_part(curve: Sequence[EquityPoint]) -> Row:
         "points": [[iso(curve[place].at), float(curve[place].equity), drawdowns[place]] for place in kept],
         "of": len(curve),
         "deepest": -min(drawdowns, default=0.0),
-        "longest_days": _longest_below(curve, drawdowns),
+        "longest_days": longest_drawdown(curve) / timedelta(days=1),
     }
 
 
@@ -110,15 +112,6 @@ def _kept(equities: Sequence[float], drawdowns: Sequence[float]) -> list[int]:
 def _thinned(rows: Sequence[list[object]], most: int = 500) -> list[list[object]]:
     step = max(1, -(-len(rows) // most))
     return [row for place, row in enumerate(rows) if place % step == 0 or place == len(rows) - 1]
-
-
-def _longest_below(curve: Sequence[EquityPoint], drawdowns: Sequence[float]) -> float:
-    longest, since = 0.0, curve[0].at if curve else None
-    for point, drawdown in zip(curve, drawdowns, strict=True):
-        if drawdown >= 0 or since is None:
-            since = point.at
-        longest = max(longest, (point.at - since).total_seconds() / 86400)
-    return longest
 
 
 def _fall(equities: Sequence[float]) -> float:

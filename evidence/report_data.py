@@ -70,7 +70,7 @@ def verdict_facts(data: Mapping[str, object]) -> VerdictFacts:
         days=run["days"].number or 0.0,
         trades=int(report["headline"]["trade_count"].number or 0),
         total_return=report["headline"]["total_return"].number or 0.0,
-        random_p=control.first("strict_p_value", "p_value").number,
+        random_p=control["strict_p_value"].number,
         best_removed=BEST_REMOVED,
         return_without_best=proof["sensitivity"]["without_best_3"].number,
         deflated_sharpe=luck["deflated_sharpe"].number,

@@ -21,12 +21,16 @@ from evidence.run_card import RunCard
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """What statistics need: base bars of the symbols (reaching beyond the run), the settings, how many were tried."""
+    """What statistics need: base bars of the symbols (reaching beyond the run), the settings, how many were tried.
+
+    `later` is the total return of the same run with every decision a bar late, None where nobody ran it.
+    """
 
     bars: Mapping[Symbol, Bars]
     settings: Settings
     seed: int
     trials: int = 1
+    later: float | None = None
 
 
 def report_of(
@@ -41,7 +45,12 @@ def report_of(
         market.settings,
         seed=market.seed,
         trials=market.trials,
-        given=Given(symbols=_traded(run, market), notes=notes),
+        given=Given(
+            symbols=_traded(run, market),
+            notes=notes,
+            later=market.later,
+            runs=market.settings.backtest.random_entry_runs,
+        ),
     )
     extras = Extras(references=notes.references, excursions=excursions(book.closed, market.bars))
     return report_data(book, run, proof.as_dict(), extras)

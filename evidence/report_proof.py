@@ -19,6 +19,10 @@ from evidence.report_words import (
 )
 from evidence.svg_charts import Bar, bar_chart
 
+_SHOWN = frozenset(
+    {"random_entry", "sensitivity", "bootstrap", "shuffled_trades", "selection_luck", "expected_value"}
+    | {"headline", "holding", "costs", "break_even", "seed"}
+)
 _SENSITIVITY = (
     ("base", "As it was"),
     ("fees_doubled", "Every fee paid twice"),
@@ -46,6 +50,7 @@ def proof_section(report: Part) -> str:
         _resampled(proof),
         _search(proof["selection_luck"]),
         _promises(proof["expected_value"]),
+        "".join(_plain(name, part) for name, part in proof.entries if name not in _SHOWN),
     )
 
 
@@ -128,6 +133,16 @@ def _promises(found: Part) -> str:
         "Bars: realised net result by tenth of the promise; ticks: the promise. Bars that do not rise are alarming."
     )
     return title + chart(bar_chart(bars, percent, height=180), "By tenth", sentence) + table(("promise", "value"), rows)
+
+
+def _plain(name: str, part: Part) -> str:
+    """Show numbers that no section of their own has, so that nothing of the statistics is left out."""
+    rows = [_row(key.replace("_", " "), item, _any) for key, item in part.entries if item.number is not None]
+    return f"<h3>{escape(name.replace('_', ' ').capitalize())}</h3>{table(('figure', 'value'), rows)}" if rows else ""
+
+
+def _any(value: float) -> str:
+    return f"{value:.6g}"
 
 
 def _row(title: str, part: Part, shown: Shown) -> list[str]:

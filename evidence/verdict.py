@@ -112,7 +112,7 @@ def _no_better(facts: VerdictFacts) -> Verdict | None:
     if facts.random_p is None:
         return Verdict(
             "no_control",
-            f"{_result(facts)}, but random entries were not tried beside it: luck is not ruled out.",
+            f"{_result(facts)}, but no test against random entries was possible: luck is not ruled out.",
             NO_MONEY,
         )
     if facts.random_p <= MAX_P_VALUE:

@@ -9,12 +9,9 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 
 from evidence.entry_notes import read_entry_notes
-from evidence.proof import Given, prove
-from evidence.report_data import Extras, report_data
-from evidence.report_html import report_html
+from evidence.report_making import Market, report_of, write_report
 from evidence.run_card import BOOK_FILE
 from scripts import cli
 from scripts.backtest_plan import BacktestPlan, make_plan
@@ -44,18 +41,12 @@ def command(arguments: argparse.Namespace) -> int:
 
 def _reported(plan: BacktestPlan, finished: Finished) -> Mapping[str, object]:
     """Prove what the run shows and write proof.json, report.json and report.html."""
-    notes = read_entry_notes(plan.folder / BOOK_FILE)
-    given = Given(symbols=plan.symbols, notes=notes, runs=plan.settings.backtest.random_entry_runs)
-    proof = prove(finished.book, bars_inside(plan), plan.settings, seed=plan.seed, given=given).as_dict()
-    data = report_data(finished.book, finished.run, proof, Extras(references=notes.references))
-    _write_json(plan.folder / "proof.json", proof)
-    _write_json(plan.folder / "report.json", data)
-    (plan.folder / "report.html").write_text(report_html(data), encoding="utf-8")
+    market = Market(bars_inside(plan), plan.settings, seed=plan.seed, later=finished.later)
+    data = report_of(finished.book, finished.run, read_entry_notes(plan.folder / BOOK_FILE), market)
+    proof = json.dumps(data["proof"], indent=1, sort_keys=True)
+    (plan.folder / "proof.json").write_text(proof + "\n", encoding="utf-8")
+    write_report(data, plan.folder / "report.html")
     return data
-
-
-def _write_json(path: Path, content: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _text(data: Mapping[str, object], plan: BacktestPlan) -> str:

@@ -95,7 +95,8 @@ def make_plan(arguments: argparse.Namespace) -> BacktestPlan:
     if not any(Symbol(name) in used for name in settings.universe.training_symbols):
         told = "; ".join(f"{item.symbol}: {item.reason}" for item in left_out)
         raise MarketDataError(f"no symbol has bars from {iso(begin)} to {iso(end)} in {root} ({told})")
-    here = _placed(settings, arguments, folder, root, begin, end)
+    traded = [name for name in dict.fromkeys(settings.universe.training_symbols) if Symbol(name) in used]
+    here = _placed(arguments, settings, folder, {**_flags(arguments), **_data(root, traded, begin, end)})
     first_ms = window_start_ms(here.model, to_ms(begin))
     return BacktestPlan(
         settings=here,
@@ -124,16 +125,19 @@ def _flags(arguments: argparse.Namespace) -> dict[str, object]:
     return {key: value for key, value in given.items() if value is not None}
 
 
-def _placed(
-    settings: Settings, arguments: argparse.Namespace, folder: Path, root: Path, begin: datetime, end: datetime
-) -> Settings:
-    """Give the settings of the run: its own book and models, the paper account with the backtest's capital."""
-    models = folder / MODELS if arguments.walk_forward else Path(settings.model.models_dir)
-    overrides = {
-        **_flags(arguments),
+def _data(root: Path, traded: Sequence[str], begin: datetime, end: datetime) -> dict[str, object]:
+    return {
         "data.replay_dir": str(root),
         "data.replay_from": iso(begin),
         "data.replay_to": iso(end),
+        "universe.training_symbols": list(traded),
+    }
+
+
+def _placed(arguments: argparse.Namespace, settings: Settings, folder: Path, chosen: Mapping[str, object]) -> Settings:
+    """Give the settings of the run: its own book and models, the paper account with the backtest's capital."""
+    models = folder / MODELS if arguments.walk_forward else Path(settings.model.models_dir)
+    own = {
         "model.models_dir": str(models),
         "risk.capital_total": arguments.capital or settings.backtest.initial_capital,
         "storage.sqlite_path": str(folder / BOOK_FILE),
@@ -143,7 +147,7 @@ def _placed(
         "monitoring.logs_dir": str(folder / "logs"),
         "monitoring.metrics_dir": str(folder / "metrics"),
     }
-    return load_settings(arguments.config, overrides=overrides).settings
+    return load_settings(arguments.config, overrides={**chosen, **own}).settings
 
 
 def _span(arguments: argparse.Namespace, stored: Sequence[Bars], root: Path) -> tuple[datetime, datetime]:

@@ -11,8 +11,10 @@ from typing import TextIO
 from bn_ml.clock import SystemClock
 from bn_ml.domain.market import Symbol, iso
 from bn_ml.errors import StateError
+from bn_ml.settings import Settings
 from data_manager.bars import Bars
 from evidence.book import Book, read_book
+from evidence.headline import total_return
 from evidence.results import write_results
 from evidence.run_card import BOOK_FILE, RUN_FILE, RunCard, write_run
 from scripts.backtest_plan import BacktestPlan
@@ -21,7 +23,7 @@ from scripts.replay_progress import ReplayProgress
 from scripts.wiring import Extras, open_bot
 from scripts.worlds import open_world
 
-STARTED = "started.txt"
+STARTED, LATER_FILE = "started.txt", "later.db"
 WRITTEN = (RUN_FILE, "backtest_summary.*", "trades.csv", "equity.csv", "proof.json", "report.html", "report.json")
 ASSUMPTIONS = (
     "An order decided on closed bars meets the next bar's open, with spread and depth usual for the symbol's turnover.",
@@ -35,10 +37,11 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A finished backtest: its card and its book."""
+    """A finished backtest: its card, its book, and the total return of the same run deciding one bar later."""
 
     run: RunCard
     book: Book
+    later: float
 
 
 def run_backtest(plan: BacktestPlan, stop: threading.Event, stream: TextIO = sys.stderr) -> Finished | None:
@@ -46,13 +49,13 @@ def run_backtest(plan: BacktestPlan, stop: threading.Event, stream: TextIO = sys
     plan.folder.mkdir(parents=True, exist_ok=True)
     _make_room(plan)
     record = train_walk_forward(plan, _Told(stream)) if plan.walk_forward else None
-    if stop.is_set() or not _replayed(plan, stop, stream):
+    if stop.is_set() or not (_replayed(plan.settings, stop, stream) and _replayed(_a_bar_late(plan), stop, stream)):
         return None
     run = _card(plan, record)
     book = read_book(plan.folder / BOOK_FILE)
     write_results(plan.folder, book)
     write_run(plan.folder, run)
-    return Finished(run, book)
+    return Finished(run, book, total_return(read_book(plan.folder / LATER_FILE)))
 
 
 def bars_inside(plan: BacktestPlan) -> dict[Symbol, Bars]:
@@ -68,19 +71,28 @@ def _make_room(plan: BacktestPlan) -> None:
     mark = plan.folder / STARTED
     if (plan.folder / BOOK_FILE).exists() and not mark.exists():
         raise StateError(f"{plan.folder / BOOK_FILE}: this book was not written by a backtest; give another --out-dir")
-    for name in (f"{BOOK_FILE}*", "book.telemetry.db*", "santrade_intelligence.joblib", *WRITTEN):
+    for name in (f"{BOOK_FILE}*", f"{LATER_FILE}*", "*.telemetry.db*", "santrade_intelligence*", *WRITTEN):
         for path in plan.folder.glob(name):
             path.unlink()
     mark.write_text(plan.fingerprint + "\n", encoding="utf-8")
 
 
-def _replayed(plan: BacktestPlan, stop: threading.Event, stream: TextIO) -> bool:
+def _a_bar_late(plan: BacktestPlan) -> Settings:
+    """Give the settings of the same run with every decision one bar older, in a book of its own."""
+    settings = plan.settings
+    late = settings.backtest.model_copy(update={"latency_bars": settings.backtest.latency_bars + 1})
+    storage = settings.storage.model_copy(update={"sqlite_path": str(plan.folder / LATER_FILE)})
+    return settings.model_copy(update={"backtest": late, "storage": storage})
+
+
+def _replayed(settings: Settings, stop: threading.Event, stream: TextIO) -> bool:
     """Run the bot until the end of the span; False when it was told to stop before."""
-    world = open_world(plan.settings, "replay", stop)
-    progress = ReplayProgress(plan.settings, world, stream=stream)
-    bot = open_bot(plan.settings, world, Extras(watchers=(progress.watch,), symbols=plan.symbols))
+    world = open_world(settings, "replay", stop)
+    progress = ReplayProgress(settings, world, stream=stream)
+    symbols = tuple(map(Symbol, settings.universe.training_symbols))
+    bot = open_bot(settings, world, Extras(watchers=(progress.watch,), symbols=symbols))
     try:
-        bot.engine.run(lambda: stop.is_set() or world.clock.now() >= plan.end)
+        bot.engine.run(lambda: stop.is_set() or (world.ends_at is not None and world.clock.now() >= world.ends_at))
         for export in bot.exports:
             export.flush()
     finally:

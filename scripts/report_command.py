@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _compared(arguments: argparse.Namespace, configured: Configured, period: Period, out: Path) -> int:
+    if arguments.mode is not None:
+        raise ConfigError([f"--mode {arguments.mode}: belongs to a report of one book, not to --compare"])
     first, second = (find_source(place, configured, period) for place in arguments.compare)
     data = compare(first, second)
     page, twin = write_files(data, comparison_html(data), out)

@@ -24,6 +24,8 @@ from bn_ml.settings import Settings
 from bn_ml.state_store import StateStore
 from data_manager.cached_bars import CachedBars
 from data_manager.data_manager import BinanceDataManager
+from data_manager.delayed_feed import DelayedFeed
+from data_manager.feature_columns import BASE_TIMEFRAME
 from data_manager.feature_engineer import FeatureEngineer
 from data_manager.feature_feed import BatchFeatureFeed, FeatureFeed, LiveFeatureFeed, MarketBasket, WindowBars
 from data_manager.feed_checks import FeedLimits
@@ -235,7 +237,9 @@ def feature_feed(
         if settings.universe.discovery.enabled:
             most += min(settings.scanner.max_pairs, len(ahead.markets()))
         kept = 2 * most + 2
-        return BatchFeatureFeed(engineer, ahead, basket=market_basket, limits=limits, blocks=kept, windows=windows)
+        feed = BatchFeatureFeed(engineer, ahead, basket=market_basket, limits=limits, blocks=kept, windows=windows)
+        late = settings.backtest.latency_bars * BASE_TIMEFRAME.length
+        return DelayedFeed(feed, late) if late else feed
     cached = CachedBars(market)
     return LiveFeatureFeed(engineer, cached, basket=market_basket, limits=limits, preparer=cached, windows=windows)
 

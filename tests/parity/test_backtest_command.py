@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import yaml
 
 from bn_ml.config import plain_value
-from bn_ml.domain.market import Symbol, from_iso, from_ms, iso
+from bn_ml.domain.market import Symbol, from_iso, from_ms, iso, to_ms
 from bn_ml.journal import export_journal
 from data_manager.history import HistoryStore
 from ml_engine.bundle_store import BundleStore
@@ -96,6 +98,26 @@ def test_twice_the_fee_costs_what_it_says(world: Path, backtest: Path, tmp_path:
     assert cheap["data_sha256"] == dear["data_sha256"]
 
 
+def test_decisions_a_bar_late_are_those_of_the_bar_before(world: Path, backtest: Path, tmp_path: Path) -> None:
+    plain = yaml.safe_load((world / "bot.yaml").read_text(encoding="utf-8"))
+    plain["backtest"]["latency_bars"] = 1
+    (tmp_path / "bot.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
+    late = tmp_path / "late"
+    flags = ("--config", str(tmp_path / "bot.yaml"), "--no-walk-forward", "--out-dir", str(late))
+    assert run_backtest.main([*flags, "--from", BEGIN, "--to", END]) == 0
+    on_time, a_bar_late = decisions(backtest / "book.telemetry.db"), decisions(late / "book.telemetry.db")
+    assert a_bar_late == on_time[: len(a_bar_late)]
+    assert len(on_time) - len(a_bar_late) <= 3
+    assert digest(late / "trades.csv") != digest(backtest / "trades.csv")
+
+
+def decisions(path: Path) -> list[tuple[object, ...]]:
+    """What was said of each bar, the benchmark's last bars aside."""
+    query = "SELECT symbol, close_ms, sell, hold, buy FROM predictions WHERE close_ms > ? ORDER BY close_ms, symbol"
+    with closing(sqlite3.connect(path)) as connection:
+        return list(connection.execute(query, (to_ms(from_iso(BEGIN)),)))
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "words"),
     [
@@ -112,6 +134,13 @@ def test_bad_use_is_told_with_its_value(
 ) -> None:
     assert run(world, tmp_path / "out", *flags) == code
     assert words in capsys.readouterr().err
+
+
+def test_a_symbol_without_bars_is_left_out_and_named(world: Path, tmp_path: Path) -> None:
+    assert run(world, tmp_path / "out", "--symbol", "AAA/USDC", "--symbol", "ZZZ/USDC") == 0
+    card = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert card["symbols"] == ["AAA/USDC"]
+    assert card["left_out"] == [{"reason": "no 15m bars stored", "symbol": "ZZZ/USDC"}]
 
 
 def test_a_book_no_backtest_wrote_is_left_alone(

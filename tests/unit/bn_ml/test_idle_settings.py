@@ -13,7 +13,7 @@ from bn_ml.settings_base import walk_keys
 from bn_ml.settings_rules import IDLE_KEYS, idle_reason, warnings_of
 
 ROOT = Path(__file__).resolve().parents[3]
-PACKAGES = ("bn_ml", "data_manager", "ml_engine", "scanner", "trader", "monitoring", "public_api", "scripts")
+PACKAGES = ("bn_ml", "data_manager", "ml_engine", "scanner", "trader", "monitoring", "public_api", "evidence", "scripts")
 
 CHANGES = {
     "data.replay_speed": 60,
@@ -32,9 +32,6 @@ CHANGES = {
     "public_api.port": 8001,
     "storage.backup.interval_minutes": 5,
     "backtest.ohlcv_limit": 1000,
-    "backtest.initial_capital": 500,
-    "backtest.latency_bars": 1,
-    "backtest.random_entry_runs": 10,
 }
 ALREADY_SO = (
     "monitoring.realtime_prices.enabled",
