@@ -50,7 +50,8 @@ def report_html(data: Mapping[str, object]) -> str:
     title = f"BN-ML {run['kind'].text} {instant(run['begin'].text)[:10]} to {instant(run['end'].text)[:10]}"
     links = " ".join(f'<a href="#{name}">{escape(text)}</a>' for name, text in _PLACES)
     body = "".join(draw(report) for draw in _SECTIONS)
-    told = f"{run['mode'].text.upper()}, data source {run['data_source'].text}"
+    mode = run["kind" if run["kind"].text == "backtest" else "mode"].text.upper()
+    told = f"{mode}, data source {run['data_source'].text}"
     return page(title, f"{banner(run)}<h1>{escape(title)}</h1><p>{escape(told)}</p><nav>{links}</nav>{body}")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from evidence.report_words import escape
 
-LONG = 90
+LONG = 60
+_TAG = re.compile("<[^>]*>")
 
 
 def section(name: str, title: str, *content: str) -> str:
@@ -33,7 +35,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str =
 def pairs(rows: Iterable[tuple[str, str]]) -> str:
     """Give names and values below each other; values are ready HTML."""
     lines = "".join(
-        f"<div{_class('long' if len(value) > LONG else '')}><dt>{escape(name)}</dt><dd>{value}</dd></div>"
+        f"<div{_class('long' if len(_TAG.sub('', value)) > LONG else '')}><dt>{escape(name)}</dt><dd>{value}</dd></div>"
         for name, value in rows
     )
     return f"<dl>{lines}</dl>"

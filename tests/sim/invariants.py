@@ -144,6 +144,9 @@ class Watch:
             if intent.side is Side.SELL:
                 held = self._booked(intent.position_id)
                 self.demand("P4", intent.quantity <= held, f"{name}: sells {intent.quantity} of {held} booked")
+        for sale in (item for item in intents if item.purpose is Purpose.EXIT):
+            # What a sale needs free is not lifted for a better stop, also when nobody buys.
+            self._lifted[sale.position_id].clear()
         stops = [item for item in intents if item.purpose is Purpose.STOP]
         if method != "replace_order":
             for stop in stops:
