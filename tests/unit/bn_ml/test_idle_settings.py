@@ -13,7 +13,17 @@ from bn_ml.settings_base import walk_keys
 from bn_ml.settings_rules import IDLE_KEYS, idle_reason, warnings_of
 
 ROOT = Path(__file__).resolve().parents[3]
-PACKAGES = ("bn_ml", "data_manager", "ml_engine", "scanner", "trader", "monitoring", "public_api", "evidence", "scripts")
+PACKAGES = (
+    "bn_ml",
+    "data_manager",
+    "ml_engine",
+    "scanner",
+    "trader",
+    "monitoring",
+    "public_api",
+    "evidence",
+    "scripts",
+)
 
 CHANGES = {
     "data.replay_speed": 60,
