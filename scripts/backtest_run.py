@@ -48,7 +48,7 @@ def run_backtest(plan: BacktestPlan, stop: threading.Event, stream: TextIO = sys
     """Run a plan to its end; None when told to stop. What was trained by then is not trained again."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     _make_room(plan)
-    record = train_walk_forward(plan, _Told(stream)) if plan.walk_forward else None
+    record = train_walk_forward(plan, _Told(stream), stop) if plan.walk_forward else None
     if stop.is_set() or not (_replayed(plan.settings, stop, stream) and _replayed(_a_bar_late(plan), stop, stream)):
         return None
     run = _card(plan, record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -72,36 +73,40 @@ class TrainingRecord:
         return f"trained as of each date, {len(self.results)} trainings: {', '.join(parts)}"
 
 
-def train_walk_forward(plan: BacktestPlan, tell: Tell) -> TrainingRecord:
-    """Train every symbol as of every date of the schedule; what is recorded already is not trained again."""
+def train_walk_forward(plan: BacktestPlan, tell: Tell, stop: threading.Event) -> TrainingRecord:
+    """Train every symbol as of every date of the schedule; what is recorded already is not trained again.
+
+    Told to stop, it ends once the trainings under way are finished.
+    """
     record = TrainingRecord.open(plan)
     total, symbols = len(plan.trainings) * len(plan.symbols), plan.symbols
     for number, at in enumerate(plan.trainings):
         due = tuple(symbol for symbol in symbols if not record.has(at, symbol))
         before = number * len(symbols) + len(symbols) - len(due)
-        if due:
-            _train(plan, at, due, _Hearer(record, at, before, total, tell))
+        if due and not stop.is_set():
+            _train(plan, at, due, _Hearer(record, at, before, total, tell, stop))
     return record
 
 
 @dataclass(slots=True)
 class _Hearer:
-    """Notes each outcome as it happens and tells it."""
+    """Notes each outcome as it happens and tells it; what fails while being stopped is left to be trained again."""
 
     record: TrainingRecord
     at: datetime
     done: int
     total: int
     tell: Tell
+    stop: threading.Event
 
     def __call__(self, message: Message) -> None:
-        if isinstance(message, SymbolOutcome):
+        if isinstance(message, SymbolOutcome) and not (self.stop.is_set() and message.result == FAILED):
             self.record.note(self.at, message)
             self.done += 1
             self.tell(self.at, self.done, self.total, message.symbol)
 
 
-def _train(plan: BacktestPlan, at: datetime, due: tuple[Symbol, ...], hear: _Hearer) -> None:
+def _train(plan: BacktestPlan, at: datetime, due: tuple[Symbol, ...], hear: _Hearer, stop: threading.Event) -> None:
     settings = plan.settings
     history, source = open_history(settings, training_clock(settings, at))
     log.debug("training %d symbols as of %s from %s", len(due), iso(at), source)
@@ -115,4 +120,7 @@ def _train(plan: BacktestPlan, at: datetime, due: tuple[Symbol, ...], hear: _Hea
         hpo=plan.searches,
         keeps_all=True,
     )
-    run_session(job, due, hear, jobs=training_jobs(settings.model.acceleration))
+    jobs = training_jobs(settings.model.acceleration)
+    for first in range(0, len(due), jobs):
+        if not hear.stop.is_set():
+            run_session(job, due[first : first + jobs], hear, jobs=jobs)

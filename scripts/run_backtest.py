@@ -17,10 +17,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from scripts import audit_command
 
         return audit_command.main(arguments[1:])
-    return cli.run(_backtest, _parser(), arguments)
+    return cli.run(_backtest, parser(), arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Give the parser of the backtest's flags."""
     made = cli.parser("bnml-backtest", "replay history through the bot with retraining and report it")
     made.add_argument("--symbol", action="append", help="only this symbol; repeatable (default: the configured ones)")
     made.add_argument("--from", dest="begin", metavar="DATE", help="first instant (default: --days before the end)")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from bn_ml.journal import export_journal
 from data_manager.history import HistoryStore
 from ml_engine.bundle_store import BundleStore
 from scripts import run_backtest
+from scripts.backtest_plan import make_plan
+from scripts.backtest_run import run_backtest as run_plan
 from tests.checker.book_checker import check_book
 from tests.checker.findings import Limits
 from tests.fakes.feature_market import MONDAY_MS, STEP_MS, walk
@@ -167,12 +171,28 @@ risk: {{circuit_breakers: {{volatility_benchmark_symbol: AAA/USDC}}}}
 """
 
 
+class StopsAtFirstWord(io.StringIO):
+    """A terminal whose user presses Ctrl-C as soon as something is told."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__()
+        self.stop = stop
+
+    def flush(self) -> None:
+        self.stop.set()
+
+
 def test_models_are_trained_as_of_each_date_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     HistoryStore(tmp_path).write(walk("AAA/USDC", bars=8_400))
     config, out = tmp_path / "bot.yaml", tmp_path / "out"
     config.write_text(WALK_FORWARD.format(folder=tmp_path))
     flags = ["--config", str(config), "--from", "2023-03-18", "--to", "2023-03-27", "--no-hpo", "--out-dir", str(out)]
+    stop = threading.Event()
+    assert run_plan(make_plan(run_backtest.parser().parse_args(flags)), stop, StopsAtFirstWord(stop)) is None
+    assert list(json.loads((out / "trainings.json").read_text())["results"]) == ["2023-03-18T00:00:00.000Z AAA/USDC"]
+    first_trained = (out / "models" / "AAA_USDC" / "metadata.json").stat().st_mtime_ns
     assert run_backtest.main(flags) == 0
+    assert first_trained in {path.stat().st_mtime_ns for path in (out / "models").rglob("metadata.json")}
     trained = json.loads((out / "trainings.json").read_text())["results"]
     assert list(trained) == ["2023-03-18T00:00:00.000Z AAA/USDC", "2023-03-25T00:00:00.000Z AAA/USDC"]
     store = BundleStore(out / "models")
