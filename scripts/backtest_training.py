@@ -106,7 +106,7 @@ class _Hearer:
             self.tell(self.at, self.done, self.total, message.symbol)
 
 
-def _train(plan: BacktestPlan, at: datetime, due: tuple[Symbol, ...], hear: _Hearer, stop: threading.Event) -> None:
+def _train(plan: BacktestPlan, at: datetime, due: tuple[Symbol, ...], hear: _Hearer) -> None:
     settings = plan.settings
     history, source = open_history(settings, training_clock(settings, at))
     log.debug("training %d symbols as of %s from %s", len(due), iso(at), source)
