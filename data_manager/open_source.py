@@ -66,9 +66,11 @@ def account_source(settings: Settings, clock: Clock, weight: WeightMeter, patien
 
     `weight` is the request weight shared with whatever else this process sends, `patience` that of its start.
     """
-    from data_manager.sources.binance import BinanceSource
+    from data_manager.sources.binance import CONCURRENCY_BESIDE_ORDERS, BinanceSource
 
-    return BinanceSource(settings.exchange, clock, weight=weight, patience=patience)
+    return BinanceSource(
+        settings.exchange, clock, weight=weight, patience=patience, concurrency=CONCURRENCY_BESIDE_ORDERS
+    )
 
 
 def needed_symbols(settings: Settings) -> tuple[Symbol, ...]:

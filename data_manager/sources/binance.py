@@ -31,6 +31,12 @@ _DEPTH_WITHIN = Decimal("0.01")
 _MARKET_HOSTS = (".binance.com", "data-api.binance.vision")
 
 
+CONCURRENCY = 8
+CONCURRENCY_BESIDE_ORDERS = 4
+"""Requests on their way cannot be called back when the venue asks to stay away: where a ban would keep orders from
+being sent, few are let go at once. Several ignored 429 make a 418."""
+
+
 class BinanceSource:
     """Live market data without a key.
 
@@ -39,7 +45,6 @@ class BinanceSource:
     """
 
     notice = ""
-    concurrency = 8
 
     def __init__(
         self,
@@ -49,12 +54,14 @@ class BinanceSource:
         offset_ms: int = 0,
         weight: WeightMeter | None = None,
         patience: Patience | None = None,
+        concurrency: int = CONCURRENCY,
     ) -> None:
         """Nothing is sent yet; `offset_ms` is the venue's clock minus ours.
 
         `weight` is the request weight shared with whatever else this process sends, bans included; `patience` that of
-        the process's start, while it lasts.
+        the process's start, while it lasts; `concurrency` how many requests may be on their way at once.
         """
+        self.concurrency = concurrency
         self._reader = ExchangeReader(settings, clock, weight=weight, patience=patience)
         self._clock = clock
         self._offset_ms = offset_ms
