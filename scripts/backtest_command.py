@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -21,8 +20,6 @@ from scripts.bot_session import orderly_end
 
 def command(arguments: argparse.Namespace) -> int:
     """Run a backtest, prove and report it; gives the exit code."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(
         level=arguments.log_level or "WARNING", stream=sys.stderr, format="%(levelname)s %(name)s %(message)s"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _backtest(arguments: argparse.Namespace) -> int:
+    # Read by the learning libraries when they are loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from scripts.backtest_command import command
 
     return command(arguments)
