@@ -5,6 +5,7 @@
 # make bench      speed against references measured in the same run
 # make eval-ml    the scoreboard of learning: made worlds and recorded bars (40 minutes on two cores)
 # make verify-replay   months of recorded bars through the real bot, checked
+# make evidence   half a year of recorded bars, retrained weekly, twice: figures, hashes, time (hours on two cores)
 # make sim        3,000 seeded fault schedules and every planted bug (8 minutes on two cores)
 # make rehearse   ten minutes of live trading against the sandbox, judged
 # make coverage   branch coverage of the money path (4 minutes)
@@ -20,7 +21,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: paper test lint check bench eval-ml verify-replay sim rehearse coverage mutants lock clean install
+.PHONY: paper test lint check bench eval-ml verify-replay evidence sim rehearse coverage mutants lock clean install
 
 install: $(READY)
 
@@ -54,6 +55,9 @@ eval-ml: $(READY)
 
 verify-replay: $(READY)
 	$(BIN)/python -m benchmarks.verify_replay $(ARGS)
+
+evidence: $(READY)
+	$(BIN)/python -m benchmarks.evidence $(ARGS)
 
 sim: $(READY)
 	$(BIN)/python -m tests.sim --schedules 3000 --json $(ARGS)

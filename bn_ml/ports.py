@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from bn_ml.domain.account import Balance
+from bn_ml.domain.alerts import Alert
 from bn_ml.domain.events import Event
 from bn_ml.domain.market import Bar, MarketRules, Quote, Symbol
 from bn_ml.domain.orders import Fill, OrderIntent, OrderReport, Replacement
@@ -103,3 +104,32 @@ class Background(Protocol):
 
     def collect(self, now: datetime) -> Sequence[Event]:
         """Take over what has finished since the last call and give the facts to journal; never blocks."""
+
+
+class AlertSink(Protocol):
+    """Who tells people."""
+
+    def offer(self, alert: Alert) -> None:
+        """Take an alert from any thread; never blocks and never raises."""
+
+
+class Worker(Protocol):
+    """A thread or child process beside the loop that a supervisor starts, watches and starts again.
+
+    `name` is unique. `stale_after_s` is how long its beat may stay away before it counts as stuck.
+    """
+
+    name: str
+    stale_after_s: float
+
+    def start(self) -> None:
+        """Begin, or begin again after it died or was stopped."""
+
+    def stop(self, timeout_s: float) -> None:
+        """End within about `timeout_s`, leaving nothing behind; harmless when it does not run."""
+
+    def is_alive(self) -> bool:
+        """Tell whether its thread or process runs."""
+
+    def beat_age_s(self) -> float:
+        """Give the seconds since it last showed progress."""

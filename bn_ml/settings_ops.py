@@ -192,7 +192,7 @@ class StorageSettings(Section):
 class BacktestSettings(Section):
     """Replaying history."""
 
-    ohlcv_limit: int = key(0, "most bars used; 0 is all stored", at_least(0), "bars")
+    ohlcv_limit: int = key(0, "longest span of a backtest, counted from its end; 0 is no limit", at_least(0), "bars")
     initial_capital: float = key(1000, "capital at the start of a backtest", more_than(0), "quote units")
     latency_bars: int = key(
         0, "how old decisions are when a replay acts on them; above 2 all are stale and HOLD", between(0, 5), "bars"

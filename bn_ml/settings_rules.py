@@ -44,7 +44,6 @@ IDLE_KEYS: Mapping[str, str] = {
     "monitoring.dashboard.": "no dashboard is started",
     "public_api.": "there is no HTTP interface to start",
     "storage.backup.": "no backup is made, copy the database yourself",
-    "backtest.ohlcv_limit": "a replay uses all bars between data.replay_from and data.replay_to",
 }
 _IN_EFFECT = frozenset({"storage.backup.base_dir"})
 _ALREADY_SO: Mapping[str, object] = {

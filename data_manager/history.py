@@ -86,7 +86,7 @@ class HistoryStore:
         """Describe one stored series."""
         path = self._require(symbol, timeframe)
         times = _times(_table(path, [_time_column(path)]))
-        first, last = (int(times[0]), int(times[-1])) if len(times) else (-1, -1)
+        first, last = (int(times.min()), int(times.max())) if len(times) else (-1, -1)
         return StoredSeries(symbol, timeframe, path, len(times), first, last, path.stat().st_size)
 
     def read(self, symbol: Symbol, timeframe: Timeframe) -> Bars:

@@ -10,16 +10,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from bn_ml.config import load_settings, settings_hash
-from bn_ml.domain.market import Symbol, Timeframe, from_iso, from_ms, iso, to_ms
+from bn_ml.domain.market import Symbol, from_iso, from_ms, iso, to_ms
 from bn_ml.errors import ConfigError, MarketDataError
 from bn_ml.settings import Settings
 from data_manager.bars import Bars
 from data_manager.history import HistoryStore, content_hash
 from evidence.run_card import BOOK_FILE, LeftOut
 from ml_engine.training_data import window_start_ms
+from scripts.backtest_bars import BASE, placed, read_bars
 from scripts.market_basket import basket
 
-BASE = Timeframe.M15
 DEFAULT_DAYS = 90
 MODELS = "models"
 HERE = (
@@ -88,15 +88,16 @@ def make_plan(arguments: argparse.Namespace) -> BacktestPlan:
     if not store.symbols():
         raise MarketDataError(f"no bars in {root}: use `bnml-data import` or `download`, or give --data-dir")
     wanted = tuple(dict.fromkeys((*map(Symbol, settings.universe.training_symbols), *basket(settings))))
-    stored = {symbol: store.read(symbol, BASE) for symbol in wanted if store.has(symbol, BASE)}
-    begin, end = _span(arguments, [bars for bars in stored.values() if len(bars)], root)
+    begin, end = _span(arguments, settings, store, wanted)
     folder = Path(arguments.out_dir or f"artifacts/backtests/{begin:%Y%m%d}_{end:%Y%m%d}")
-    used, left_out = _usable(wanted, stored, begin, end)
+    stored = read_bars(store, wanted, begin, end)
+    used, left_out = stored.bars, tuple(stored.left_out)
     if not any(Symbol(name) in used for name in settings.universe.training_symbols):
         told = "; ".join(f"{item.symbol}: {item.reason}" for item in left_out)
         raise MarketDataError(f"no symbol has bars from {iso(begin)} to {iso(end)} in {root} ({told})")
     traded = [name for name in dict.fromkeys(settings.universe.training_symbols) if Symbol(name) in used]
-    here = _placed(arguments, settings, folder, {**_flags(arguments), **_data(root, traded, begin, end)})
+    data = _data(placed(store, stored, folder), traded, begin, end)
+    here = _placed(arguments, settings, folder, {**_flags(arguments), **data})
     first_ms = window_start_ms(here.model, to_ms(begin))
     return BacktestPlan(
         settings=here,
@@ -150,12 +151,19 @@ def _placed(arguments: argparse.Namespace, settings: Settings, folder: Path, cho
     return load_settings(arguments.config, overrides={**chosen, **own}).settings
 
 
-def _span(arguments: argparse.Namespace, stored: Sequence[Bars], root: Path) -> tuple[datetime, datetime]:
-    """Give the span asked for; raises `ConfigError` where it is no span of the stored bars."""
-    if not stored:
-        raise MarketDataError(f"none of the configured symbols has {BASE.value} bars in {root}")
-    first = from_ms(min(int(bars.open_time[0]) for bars in stored))
-    last = from_ms(max(bars.newest_close_ms for bars in stored))
+def _span(
+    arguments: argparse.Namespace, settings: Settings, store: HistoryStore, wanted: Sequence[Symbol]
+) -> tuple[datetime, datetime]:
+    """Give the span asked for, no longer than `backtest.ohlcv_limit` bars.
+
+    Raises `ConfigError` where it is no span of the stored bars.
+    """
+    series = [store.describe(symbol, BASE) for symbol in wanted if store.has(symbol, BASE)]
+    series = [item for item in series if item.rows]
+    if not series:
+        raise MarketDataError(f"none of the configured symbols has {BASE.value} bars in {store.root}")
+    first = from_ms(min(item.first_ms for item in series))
+    last = from_ms(max(item.last_ms for item in series) + BASE.ms)
     end = _instant("--to", arguments.end) or last
     length = timedelta(days=arguments.days or DEFAULT_DAYS)
     begin = _instant("--from", arguments.begin) or end - length
@@ -166,10 +174,11 @@ def _span(arguments: argparse.Namespace, stored: Sequence[Bars], root: Path) -> 
         problems.append(f"--from {iso(begin)}: must lie before --to {iso(end)}")
     if begin < first or end > last:
         told = f"{iso(begin)} to {iso(end)}"
-        problems.append(f"--from/--to: {told} is not stored, {root} holds {iso(first)} to {iso(last)}")
+        problems.append(f"--from/--to: {told} is not stored, {store.root} holds {iso(first)} to {iso(last)}")
     if problems:
         raise ConfigError(problems)
-    return begin, end
+    most = settings.backtest.ohlcv_limit
+    return (max(begin, end - most * BASE.length) if most else begin), end
 
 
 def _instant(flag: str, text: str | None) -> datetime | None:
@@ -179,41 +188,6 @@ def _instant(flag: str, text: str | None) -> datetime | None:
         return from_iso(text)
     except ValueError as error:
         raise ConfigError([f"{flag} {text}: give a date such as 2023-01-01 or an instant ending in Z"]) from error
-
-
-def _usable(
-    wanted: Sequence[Symbol], stored: Mapping[Symbol, Bars], begin: datetime, end: datetime
-) -> tuple[dict[Symbol, Bars], tuple[LeftOut, ...]]:
-    """Divide symbols into those with bars inside the span and those without; the former may lack a part of it."""
-    used: dict[Symbol, Bars] = {}
-    left_out = []
-    for symbol in wanted:
-        bars = stored.get(symbol)
-        inside = None if bars is None else bars.between(to_ms(begin), to_ms(end))
-        if bars is None or inside is None:
-            left_out.append(LeftOut(symbol, f"no {BASE.value} bars stored"))
-            continue
-        if not len(inside):
-            held = f"{iso(from_ms(int(bars.open_time[0])))} to {iso(from_ms(bars.newest_close_ms))}"
-            left_out.append(LeftOut(symbol, f"no bars in the span, stored are {held}"))
-            continue
-        used[symbol] = bars
-        left_out += _gaps(symbol, inside, begin, end)
-    return used, tuple(left_out)
-
-
-def _gaps(symbol: Symbol, inside: Bars, begin: datetime, end: datetime) -> list[LeftOut]:
-    """Name the parts of the span a symbol has no bars for."""
-    found = []
-    first, last = from_ms(int(inside.open_time[0])), from_ms(inside.newest_close_ms)
-    if first > begin:
-        found.append(LeftOut(symbol, f"only from {iso(first)}, its first bar"))
-    if last < end:
-        found.append(LeftOut(symbol, f"only until {iso(last)}, its last bar"))
-    missing = (int(inside.open_time[-1]) - int(inside.open_time[0])) // BASE.ms + 1 - len(inside)
-    if missing:
-        found.append(LeftOut(symbol, f"{missing} bars missing between its first and its last"))
-    return found
 
 
 def _config_hash(settings: Settings) -> str:

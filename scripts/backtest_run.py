@@ -17,11 +17,10 @@ from evidence.book import Book, read_book
 from evidence.headline import total_return
 from evidence.results import write_results
 from evidence.run_card import BOOK_FILE, RUN_FILE, RunCard, write_run
+from scripts.backtest_bars import BASE
 from scripts.backtest_plan import BacktestPlan
+from scripts.backtest_replays import replay_all
 from scripts.backtest_training import TrainingRecord, train_walk_forward
-from scripts.replay_progress import ReplayProgress
-from scripts.wiring import Extras, open_bot
-from scripts.worlds import open_world
 
 STARTED, LATER_FILE = "started.txt", "later.db"
 WRITTEN = (RUN_FILE, "backtest_summary.*", "trades.csv", "equity.csv", "proof.json", "report.html", "report.json")
@@ -49,7 +48,7 @@ def run_backtest(plan: BacktestPlan, stop: threading.Event, stream: TextIO = sys
     plan.folder.mkdir(parents=True, exist_ok=True)
     _make_room(plan)
     record = train_walk_forward(plan, _Told(stream), stop) if plan.walk_forward else None
-    if stop.is_set() or not (_replayed(plan.settings, stop, stream) and _replayed(_a_bar_late(plan), stop, stream)):
+    if stop.is_set() or not replay_all((plan.settings, _a_bar_late(plan)), stop, stream, bars=_count(plan)):
         return None
     run = _card(plan, record)
     book = read_book(plan.folder / BOOK_FILE)
@@ -61,6 +60,11 @@ def run_backtest(plan: BacktestPlan, stop: threading.Event, stream: TextIO = sys
 def bars_inside(plan: BacktestPlan) -> dict[Symbol, Bars]:
     """Give the bars of the traded symbols."""
     return {symbol: plan.bars[symbol] for symbol in plan.symbols}
+
+
+def _count(plan: BacktestPlan) -> int:
+    """Count the symbol-bars of one replay."""
+    return len(plan.symbols) * int((plan.end - plan.begin) / BASE.length)
 
 
 def _make_room(plan: BacktestPlan) -> None:
@@ -81,23 +85,10 @@ def _a_bar_late(plan: BacktestPlan) -> Settings:
     """Give the settings of the same run with every decision one bar older, in a book of its own."""
     settings = plan.settings
     late = settings.backtest.model_copy(update={"latency_bars": settings.backtest.latency_bars + 1})
+    # Nothing is shared: the two may run at the same time.
     storage = settings.storage.model_copy(update={"sqlite_path": str(plan.folder / LATER_FILE)})
-    return settings.model_copy(update={"backtest": late, "storage": storage})
-
-
-def _replayed(settings: Settings, stop: threading.Event, stream: TextIO) -> bool:
-    """Run the bot until the end of the span; False when it was told to stop before."""
-    world = open_world(settings, "replay", stop)
-    progress = ReplayProgress(settings, world, stream=stream)
-    symbols = tuple(map(Symbol, settings.universe.training_symbols))
-    bot = open_bot(settings, world, Extras(watchers=(progress.watch,), symbols=symbols))
-    try:
-        bot.engine.run(lambda: stop.is_set() or (world.ends_at is not None and world.clock.now() >= world.ends_at))
-        for export in bot.exports:
-            export.flush()
-    finally:
-        bot.close()
-    return not stop.is_set()
+    monitoring = settings.monitoring.model_copy(update={"metrics_dir": plan.folder / "later_metrics"})
+    return settings.model_copy(update={"backtest": late, "storage": storage, "monitoring": monitoring})
 
 
 def _card(plan: BacktestPlan, record: TrainingRecord | None) -> RunCard:

@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from bn_ml.domain.market import Symbol, iso, to_ms
+from bn_ml.hardware import usable_cores
+from bn_ml.settings import AccelerationSettings
 from ml_engine.acceleration import training_jobs
 from ml_engine.training_data import load_market
 from ml_engine.training_progress import FAILED, KEPT, TRAINED, Message, SymbolOutcome
@@ -106,6 +108,11 @@ class _Hearer:
             self.tell(self.at, self.done, self.total, message.symbol)
 
 
+def _jobs(settings: AccelerationSettings) -> int:
+    """Give how many symbols are trained at once: nobody trades meanwhile, so by default as many as there are cores."""
+    return usable_cores() if settings.cpu_n_jobs == "auto" else training_jobs(settings)
+
+
 def _train(plan: BacktestPlan, at: datetime, due: tuple[Symbol, ...], hear: _Hearer) -> None:
     settings = plan.settings
     history, source = open_history(settings, training_clock(settings, at))
@@ -120,7 +127,7 @@ def _train(plan: BacktestPlan, at: datetime, due: tuple[Symbol, ...], hear: _Hea
         hpo=plan.searches,
         keeps_all=True,
     )
-    jobs = training_jobs(settings.model.acceleration)
+    jobs = _jobs(settings.model.acceleration)
     for first in range(0, len(due), jobs):
         if not hear.stop.is_set():
             run_session(job, due[first : first + jobs], hear, jobs=jobs)

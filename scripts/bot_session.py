@@ -73,7 +73,7 @@ def _trade(
 ) -> int:
     settings = loaded.settings
     worker = TrainingWorker(settings, world, config=arguments.config, enabled=_trains(arguments, loaded, world))
-    progress = ReplayProgress(settings, world, stream=sys.stderr) if world.is_replay else None
+    progress = ReplayProgress(world, stream=sys.stderr) if world.is_replay else None
     bot = open_bot(
         settings,
         world,

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from bn_ml.control import is_tighter
 from bn_ml.domain.account import AccountState, Control, ControlState
 from bn_ml.domain.events import BreakerCleared, BreakerTripped, ControlChanged, CycleFailed, CycleStarted, ScanFinished
-from bn_ml.domain.market import EPOCH, Symbol, from_ms, to_ms
+from bn_ml.domain.market import Symbol, from_ms, to_ms
 from bn_ml.domain.signals import Action, ScanReport
-from bn_ml.errors import MarketDataError, StateError, Transient
+from bn_ml.errors import StateError, Transient
 from bn_ml.ports import Background, OpportunitySource
 from trader.account_keeper import AccountKeeper
 from trader.breakers import BreakerStatus, Conditions, control_causes, demanded_state, entry_breakers
@@ -23,6 +23,7 @@ from trader.entries import EntryMaker, free_disk_mb
 from trader.exit_pass import ExitPass
 from trader.order_manager import OrderManager
 from trader.position_manager import PositionManager
+from trader.price_age import PriceAge
 from trader.reconciliation import Reconciler
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ RECOVERY_PAUSES = (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds
 GLANCE_EVERY = timedelta(seconds=1)
 """How often the wait between looks asks whether an operator has halted the bot or something needs a look at once."""
 
+JUST_AFTER = timedelta(milliseconds=1)
+
 PASSING_CAUSES = frozenset({"stale_prices", "api_ban", "clock", "disk"})
 CycleWatcher = Callable[[CycleReport], None]
 
@@ -45,7 +48,8 @@ class EngineParts:
     """What the loop joins together. `watchers` see every finished cycle; one that fails never disturbs the loop.
 
     `clock_offset_s` tells the venue's clock minus ours, None while unknown; `banned_until` the end of the venue's ban;
-    `beat` is told, at least once a second while the loop waits, which step the loop is at.
+    `restarts_spent` whether a worker is down for good; `beat` is told, at least once a second while the loop waits,
+    which step the loop is at.
     """
 
     scanner: OpportunitySource
@@ -60,6 +64,7 @@ class EngineParts:
     data_source: str = ""
     clock_offset_s: Callable[[], float | None] = lambda: 0.0
     banned_until: Callable[[], datetime | None] = lambda: None
+    restarts_spent: Callable[[], bool] = lambda: False
     beat: Callable[[str], None] = lambda step: None
 
 
@@ -73,7 +78,7 @@ class TradingEngine:
         self._stop: Stop = lambda: False
         self._cycle = parts.keeper.cycles
         self._tripped: frozenset[str] = frozenset()
-        self._priced_at = EPOCH
+        self._price_age_s = PriceAge(desk)
         self._sell_signals: frozenset[Symbol] = frozenset()
         self._tally = CycleTally()
         self._epoch_seen = 0
@@ -147,7 +152,7 @@ class TradingEngine:
         look_at = clock.now() + look_every
         while not self._stop() and clock.now() < next_scan:
             self._parts.beat("wait")
-            clock.sleep_until(min(next_scan, look_at, clock.now() + GLANCE_EVERY))
+            clock.sleep_until(min(next_scan, look_at, self._next_glance()))
             now = clock.now()
             if now >= next_scan or self._stop():
                 continue
@@ -157,6 +162,16 @@ class TradingEngine:
                     self._look()
             elif self._is_urgent():
                 self._look(urgent=True)
+
+    def _next_glance(self) -> datetime:
+        """Give when to look up: within a second, and at once when the exchange can no longer accept an order in doubt.
+
+        A lost stop may be placed again from that instant on.
+        """
+        now = self._desk.clock.now()
+        deadline = self._parts.orders.next_deadline(now)
+        glance = now + GLANCE_EVERY
+        return glance if deadline is None else min(glance, deadline + JUST_AFTER)
 
     def _has_business(self) -> bool:
         return bool(self._parts.positions.open_positions() or self._parts.orders.open_intents())
@@ -212,6 +227,7 @@ class TradingEngine:
             price_age_s=self._price_age_s(now),
             clock_offset_s=self._parts.clock_offset_s(),
             banned_until=self._parts.banned_until(),
+            restarts_spent=self._parts.restarts_spent(),
             missing_stop=bool(self._parts.exits.missing_stops(now)),
             orders_last_minute=self._parts.entries.orders_last_minute(now),
             notional_today=float(self._parts.entries.allowed_today(now)),
@@ -235,19 +251,6 @@ class TradingEngine:
         self._desk.journal.emit(ControlChanged(now, changed.state.value, changed.reason, changed.set_by, changed.epoch))
         log.warning("control state changed state=%s reason=%s", changed.state.value, changed.reason)
 
-    def _price_age_s(self, now: datetime) -> float:
-        """Give the age of the newest price: of the benchmark or, when it has none, of the first watched that has."""
-        settings = self._desk.settings
-        names = (settings.risk.circuit_breakers.volatility_benchmark_symbol, *settings.universe.training_symbols)
-        for symbol in dict.fromkeys(map(Symbol, names)):
-            try:
-                self._priced_at = max(self._priced_at, self._desk.market.quote(symbol).at)
-            except MarketDataError as error:
-                log.debug("no price symbol=%s reason=%s", symbol, error)
-            else:
-                break
-        return (now - self._priced_at).total_seconds()
-
     def _note_breakers(self, breakers: tuple[BreakerStatus, ...], now: datetime) -> None:
         tripped = {item.name: item for item in breakers if item.tripped}
         for name in sorted(set(tripped) - self._tripped):
@@ -257,10 +260,9 @@ class TradingEngine:
         self._tripped = frozenset(tripped)
 
     def _enter(self, scan: ScanReport, breakers: tuple[BreakerStatus, ...]) -> None:
-        if self._stop():
-            return
-        with self._stage("enter"):
-            self._parts.entries.enter(scan, breakers, self._tally)
+        if not self._stop():
+            with self._stage("enter"):
+                self._parts.entries.enter(scan, breakers, self._tally)
 
     def _record(
         self, scan: ScanReport | None, breakers: tuple[BreakerStatus, ...], closed_before: tuple[int, int]

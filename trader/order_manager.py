@@ -22,6 +22,7 @@ from trader.lost_orders import LostOrders
 from trader.order_records import OrderRecords
 from trader.position_manager import PositionManager
 from trader.tightening import tighten
+from trader.unprotected import half_over
 
 log = logging.getLogger(__name__)
 
@@ -158,9 +159,11 @@ class OrderManager:
     def refresh_doubtful(self) -> None:
         """Ask for the orders nobody can account for, and for no other: a look that costs little, for use in between.
 
-        Raises `Transient` as `refresh` does.
+        An order whose list has ended is one of them. Raises `Transient` as `refresh` does.
         """
-        doubtful = [item for item in self.open_intents() if item.state is not IntentState.OPEN]
+        unfinished = self.open_intents()
+        over = half_over(unfinished)
+        doubtful = [item for item in unfinished if item.state is not IntentState.OPEN or item in over]
         self._for_each(doubtful, lambda client_id: self.resolve(self._records.record(client_id)))
 
     def resolve(self, record: IntentRecord) -> IntentRecord:
@@ -207,6 +210,11 @@ class OrderManager:
         """Give the symbols with an order nobody can account for yet."""
         doubtful = (IntentState.SENT, IntentState.UNKNOWN)
         return frozenset(item.intent.symbol for item in self.open_intents() if item.state in doubtful)
+
+    def next_deadline(self, now: datetime) -> datetime | None:
+        """Give when the next order in doubt can no longer be accepted: an answer of absence counts from then on."""
+        deadlines = (item.deadline for item in self.open_intents() if item.state is not IntentState.OPEN)
+        return min((deadline for deadline in deadlines if deadline >= now), default=None)
 
     def open_of(self, position_id: str) -> tuple[IntentRecord, ...]:
         """Give the unfinished orders of one position, oldest first."""

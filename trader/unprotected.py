@@ -6,7 +6,8 @@ and since when one lasts at present (null when everything held has its stop).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -94,12 +95,23 @@ def bare_labels(position: Position, live: Iterable[IntentRecord]) -> frozenset[s
         return frozenset()
     if not position.tranches:
         return frozenset({WHOLE})
+    live = tuple(live)
+    over = half_over(live)
     stopped = {
         record.intent.tranche
         for record in live
-        if record.intent.purpose is Purpose.STOP and record.state is IntentState.OPEN
+        if record.intent.purpose is Purpose.STOP and record.state is IntentState.OPEN and record not in over
     }
     return frozenset(item.label for item in position.tranches) - stopped
+
+
+def half_over(live: Sequence[IntentRecord]) -> tuple[IntentRecord, ...]:
+    """Give the unfinished orders whose list has ended in its other leg: the exchange has ended them too.
+
+    `live` holds every unfinished order of the positions concerned.
+    """
+    legs = Counter(record.intent.list_id for record in live if record.intent.list_id)
+    return tuple(record for record in live if record.intent.list_id and legs[record.intent.list_id] == 1)
 
 
 def is_covered(position: Position, live: Iterable[IntentRecord]) -> bool:

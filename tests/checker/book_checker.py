@@ -23,7 +23,7 @@ __all__ = ["Findings", "Limits", "check_book"]
 def check_book(database: Path, limits: Limits) -> Findings:
     """Check a state database nobody writes to any more; raises `sqlite3.Error` when it is no such database."""
     book, complain = read_book(database), Complaints()
-    check_money(book, complain)
+    check_money(book, limits, complain)
     check_positions(book, complain)
     check_control(book, limits, complain)
     check_journal(book, complain)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from fractions import Fraction
 
 from tests.checker.book_rows import NEVER_PLACED, TERMINAL, UNITS, Book, Facts, FillRow, IntentRow, units
-from tests.checker.findings import Complaints
+from tests.checker.findings import Complaints, Limits
 
 VENUE_STATE = {
     "FILLED": {"FILLED"},
@@ -17,10 +18,11 @@ VENUE_STATE = {
 }
 
 
-def check_money(book: Book, complain: Complaints) -> None:
+def check_money(book: Book, limits: Limits, complain: Complaints) -> None:
     """Check ledger, fills, intents and the exchange's orders, trades and balances against each other."""
     _check_ledger(book, complain)
     _check_fills(book, complain)
+    _check_fees(book, limits, complain)
     _check_intents(book, complain)
     _check_venue_orders(book, complain)
     _check_venue_trades(book, complain)
@@ -85,6 +87,19 @@ def _check_fills(book: Book, complain: Complaints) -> None:
             "fill_quote", abs(fill.quote * UNITS - fill.price * fill.qty) < UNITS, f"{name}: quote is not price x qty"
         )
         _check_fill_price(fill, intent, name, complain)
+
+
+def _check_fees(book: Book, limits: Limits, complain: Complaints) -> None:
+    """On paper every trade costs the configured share of what it brings, in that asset: none is free."""
+    if not book.venue_trades:
+        return
+    rate = Fraction(str(limits.risk.fees_pct))
+    for fill in book.fills:
+        base, _, quote = fill.symbol.partition("/")
+        received, asset = (fill.qty, base) if fill.side == "BUY" else (fill.quote, quote)
+        name = f"trade {fill.symbol} {fill.trade_id} of {fill.client_id}"
+        complain.equal("fill_fee", f"{name}: asset", fill.fee_asset, asset)
+        complain.demand("fill_fee", abs(fill.fee - received * rate) <= 1, f"{name}: {fill.fee} of {received} {asset}")
 
 
 def _check_fill_price(fill: FillRow, intent: IntentRow, name: str, complain: Complaints) -> None:

@@ -112,6 +112,7 @@ class MoneyWorld:
         self._durable = durable
         self.clock_offset_s: float | None = 0.0
         self.banned_until: datetime | None = None
+        self.restarts_spent = False
         self.faults.is_young = self._is_young
         self.bot = self._open()
 
@@ -253,6 +254,7 @@ class MoneyWorld:
             data_source="test",
             clock_offset_s=lambda: self.clock_offset_s,
             banned_until=lambda: self.banned_until,
+            restarts_spent=lambda: self.restarts_spent,
         )
         engine = TradingEngine(desk, parts)
         return Bot(

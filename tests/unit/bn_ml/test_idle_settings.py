@@ -41,7 +41,6 @@ CHANGES = {
     "monitoring.dashboard.port": 8502,
     "public_api.port": 8001,
     "storage.backup.interval_minutes": 5,
-    "backtest.ohlcv_limit": 1000,
 }
 ALREADY_SO = (
     "monitoring.realtime_prices.enabled",

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
+import numpy as np
+
 from bn_ml.domain.market import Symbol
 from bn_ml.domain.orders import Fill, Side
 from bn_ml.domain.positions import ExitReason, Leg, Position, PositionStatus
@@ -75,3 +77,14 @@ def a_book(
         curve=tuple(EquityPoint(START + place * step, Decimal(value)) for place, value in enumerate(equities)),
         exposure_frac=tuple(exposure),
     )
+
+
+def a_random_book(seed: int = 5, days: int = 60) -> Book:
+    generator = np.random.default_rng(seed)
+    steps = generator.normal(0.0005, 0.004, days * 24)
+    equities = [f"{value:.8f}" for value in 1000 * np.cumprod(np.concatenate(([1.0], 1 + steps)))]
+    trades = [a_trade(f"{generator.normal(0.1, 1.5):.6f}", name=f"p-{place}") for place in range(80)]
+    sides = (Side.BUY, Side.SELL)
+    fills = [a_fill(sides[place % 2], price=f"{90 + generator.random() * 20:.4f}") for place in range(160)]
+    exposure = [float(value) for value in generator.random(days * 24)]
+    return a_book(equities, closed=trades, fills=fills, exposure=exposure, step=timedelta(hours=1))

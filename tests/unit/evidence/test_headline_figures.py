@@ -7,23 +7,11 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from proof_builders import START, a_book, a_fill, a_trade
+from proof_builders import START, a_book, a_fill, a_random_book, a_trade
 
 from bn_ml.domain.orders import Side
-from evidence.book import Book
 from evidence.headline import calmar, headline, longest_drawdown, yearly_return
 from trader.performance import EquityPoint
-
-
-def a_random_book(seed: int = 5, days: int = 60) -> Book:
-    generator = np.random.default_rng(seed)
-    steps = generator.normal(0.0005, 0.004, days * 24)
-    equities = [f"{value:.8f}" for value in 1000 * np.cumprod(np.concatenate(([1.0], 1 + steps)))]
-    trades = [a_trade(f"{generator.normal(0.1, 1.5):.6f}", name=f"p-{place}") for place in range(80)]
-    sides = (Side.BUY, Side.SELL)
-    fills = [a_fill(sides[place % 2], price=f"{90 + generator.random() * 20:.4f}") for place in range(160)]
-    exposure = [float(value) for value in generator.random(days * 24)]
-    return a_book(equities, closed=trades, fills=fills, exposure=exposure, step=timedelta(hours=1))
 
 
 def test_figures_equal_an_independent_computation() -> None:
