@@ -43,6 +43,12 @@ def archive_folder(path: str | Path) -> Path:
     return Path(path).absolute().parent / ARCHIVE
 
 
+def archived_book(path: str | Path, mode: str, account: str) -> Path | None:
+    """Give the newest archived book of an environment and account, None when there is none."""
+    own = sorted(archive_folder(path).glob(f"{_slug(mode, account)}-*.db"))
+    return own[-1] if own else None
+
+
 def _archive_other(file: Path, mode: str, account: str, at: datetime) -> Path | None:
     store = StateStore(file)
     try:
@@ -75,11 +81,10 @@ def _require_settled(store: StateStore, present: BookIdentity) -> None:
 
 
 def _restore(file: Path, mode: str, account: str) -> Path | None:
-    own = sorted(archive_folder(file).glob(f"{_slug(mode, account)}-*.db"))
-    if not own:
-        return None
-    _move(own[-1], file)
-    return own[-1]
+    own = archived_book(file, mode, account)
+    if own is not None:
+        _move(own, file)
+    return own
 
 
 def _move(source: Path, target: Path) -> None:

@@ -27,7 +27,8 @@ DEFAULT, YAML, ENV, FLAG = "default", "yaml", "env", "flag"
 class LoadedSettings:
     """Checked settings, what to warn of, where each dotted key's value came from, and the file (None: no file).
 
-    `hash` identifies the effective values, whatever their source.
+    `hash` identifies the effective values, whatever their source. `places` says more of a value that does not stand
+    under its own name in the file: the variable, the flag or the old name that gave it.
     """
 
     settings: Settings
@@ -35,6 +36,7 @@ class LoadedSettings:
     sources: Mapping[str, str]
     path: Path | None
     hash: str
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_settings(
@@ -49,19 +51,31 @@ def load_settings(
     `environ` defaults to the process environment; `overrides` maps dotted keys to values given as flags.
     Raises `ConfigError` listing every problem at once.
     """
+    loaded, problems = examined_settings(path, environ=environ, overrides=overrides)
+    if problems:
+        raise ConfigError(problems)
+    return loaded
+
+
+def examined_settings(
+    path: Path | None = None, *, environ: Mapping[str, str] | None = None, overrides: Raw | None = None
+) -> tuple[LoadedSettings, tuple[str, ...]]:
+    """Load the configuration like `load_settings` and give every problem beside it, instead of refusing.
+
+    What was refused stands at its default: settings with problems are there to be looked at, never to trade on.
+    """
     variables = os.environ if environ is None else environ
-    file = config_path(path, variables)
-    draft = _Draft(read_yaml(file) if file else {})
+    file, tree, unread = _file(path, variables)
+    draft = _Draft(tree, problems=unread)
     draft.translate()
     draft.apply_environ(variables)
     for dotted, value in (overrides or {}).items():
         draft.set(dotted, value, FLAG, "the command line")
     settings, problems = checked_settings(draft.tree)
     problems = draft.problems + [draft.placed(line) for line in problems]
-    if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
     warnings = tuple(draft.warnings + warnings_of(settings))
-    return LoadedSettings(settings, warnings, draft.sources(), file, settings_hash(settings))
+    loaded = LoadedSettings(settings, warnings, draft.sources(), file, settings_hash(settings), draft.places())
+    return loaded, tuple(dict.fromkeys(problems))
 
 
 def config_path(path: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -97,6 +111,15 @@ def settings_hash(settings: Settings) -> str:
     """Give the SHA-256 of the effective values, independent of their order and source."""
     text = json.dumps(plain_value(settings), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _file(path: Path | None, environ: Mapping[str, str]) -> tuple[Path | None, Tree, list[str]]:
+    """Give the file to load and what it says, or no file and why it could not be read."""
+    try:
+        file = config_path(path, environ)
+        return file, read_yaml(file) if file else {}, []
+    except ConfigError as error:
+        return None, {}, list(error.problems)
 
 
 @dataclass(slots=True)
@@ -154,6 +177,10 @@ class _Draft:
             inside = any(path.startswith(below) for path in self._origin)
             found[dotted] = origin[0] if origin else YAML if inside else DEFAULT
         return found
+
+    def places(self) -> dict[str, str]:
+        """Give where a value was written, for those that do not stand under their own name in the file."""
+        return {dotted: place for dotted, (_, place) in self._origin.items() if place}
 
     def _add_hosts(self, hosts: list[str]) -> None:
         known = value_at(self.tree, "public_api.allowed_hosts")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 
 import yaml
@@ -50,6 +50,23 @@ def parse_yaml(text: str, *, name: str = "configuration") -> dict[str, object]:
     if not isinstance(tree, dict):
         raise ConfigError([f"{name}: must be a mapping of sections, got {type(tree).__name__}"])
     return tree
+
+
+def key_lines(path: Path) -> dict[str, int]:
+    """Give the line, counted from 1, on which each dotted key of a file is written; empty for an unreadable file."""
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return dict(_lines(root, ""))
+
+
+def _lines(node: yaml.Node | None, prefix: str) -> Iterator[tuple[str, int]]:
+    for key_node, below in node.value if isinstance(node, yaml.MappingNode) else ():
+        if isinstance(key_node, yaml.ScalarNode):
+            dotted = f"{prefix}{key_node.value}"
+            yield dotted, key_node.start_mark.line + 1
+            yield from _lines(below, f"{dotted}.")
 
 
 def _parsed(text: str, problems: list[str]) -> object:

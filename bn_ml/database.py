@@ -21,6 +21,10 @@ _FIXES = (
     ("readonly", "give the bot's user write access to the file and its folder"),
     ("unable to open", "give the bot's user access to the file and its folder"),
     ("disk I/O error", "check the disk (dmesg) and restore a backup if it was damaged"),
+    ("Could not decode", "a stored text is damaged: restore a backup (bnml-doctor backups list)"),
+    ("unsupported file format", "the file is corrupt: restore a backup (bnml-doctor backups list)"),
+    ("already exists", "its schema version is wrong: restore a backup (bnml-doctor backups list)"),
+    ("duplicate column", "its schema version is wrong: restore a backup (bnml-doctor backups list)"),
     ("no such table", "the file is not a complete BN-ML database: restore a backup (bnml-doctor backups list)"),
 )
 
@@ -69,5 +73,8 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise explained(error, path) from error
+    except UnicodeDecodeError as error:
+        # Words of the database itself about a schema that is no text any more.
+        raise StateError(f"{path}: the file is corrupt: restore a backup (bnml-doctor backups list)") from error
     except (OverflowError, UnicodeEncodeError) as error:
         raise StateError(f"{path}: a value cannot be stored: {error}") from error

@@ -13,6 +13,7 @@ from bn_ml.errors import ConfigError
 
 ENV_FILE = ".env"
 DEFAULT_SMTP_PORT = 587
+TELEGRAM_CONTROL = "TELEGRAM_CONTROL"
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
@@ -31,6 +32,7 @@ class Secrets:
     email_username: str = ""
     email_password: str = ""
     alert_webhook_url: str = ""
+    apprise_urls: str = ""
     heartbeat_url: str = ""
     api_token: str = ""
     upload_url: str = ""
@@ -56,7 +58,8 @@ class Secrets:
     def hidden(self) -> tuple[str, ...]:
         """Give every text that must not appear in logs, alerts or answers."""
         names = (name for name in _VARIABLES if name not in _NOT_SECRET)
-        return tuple(value for value in (str(getattr(self, name)) for name in names) if value)
+        values = (str(getattr(self, name)) for name in names)
+        return tuple(value for value in (*values, *self.apprise_urls.split()) if value)
 
     def __repr__(self) -> str:
         """Say which secrets are set, never their values."""
@@ -74,6 +77,7 @@ _VARIABLES: Mapping[str, str] = {
     "email_username": "EMAIL_USERNAME",
     "email_password": "EMAIL_PASSWORD",
     "alert_webhook_url": "BNML_ALERT_WEBHOOK_URL",
+    "apprise_urls": "BNML_APPRISE_URLS",
     "heartbeat_url": "BNML_HEARTBEAT_URL",
     "api_token": "BNML_API_TOKEN",
     "upload_url": "BNML_UPLOAD_URL",
@@ -120,6 +124,19 @@ def parse_env(text: str, *, name: str = ENV_FILE) -> dict[str, str]:
     if problems:
         raise ConfigError(problems)
     return found
+
+
+def wants_telegram_control(environ: Mapping[str, str]) -> bool:
+    """Tell whether the Telegram chat may ask and tighten: only when switched on by name.
+
+    Raises `ConfigError` for a word that is neither yes nor no.
+    """
+    text = environ.get(TELEGRAM_CONTROL, "").strip()
+    if text.lower() in ("true", "1", "yes", "on"):
+        return True
+    if text.lower() in ("", "false", "0", "no", "off"):
+        return False
+    raise ConfigError([f"{TELEGRAM_CONTROL}: {text!r} is not allowed; allowed: true, false (default false)"])
 
 
 def loose_permissions(path: Path) -> str | None:

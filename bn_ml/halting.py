@@ -30,6 +30,9 @@ FLATTEN_CAUSES = ("kill_switch", "breaker_drawdown")
 CLOSE_SYMBOL = "close_symbol"
 """The word before the one symbol whose orders are to be cancelled and whose position is to be sold."""
 
+PAUSED = "paused"
+"""Why an operator lets the bot only sell and protect what it holds."""
+
 _BUSY = ("locked", "busy")
 
 
@@ -65,26 +68,26 @@ def commit_halt(path: Path, set_by: str, at: datetime, *, symbol: Symbol | None 
     A halt already in force is never loosened and keeps its instant and its cause. Waits `busy_s` seconds for another
     writer. Raises `BookBusy` when it still writes then, `StateError` when the book cannot be used.
     """
-    if not path.exists():
-        raise StateError(f"{path}: there is no book")
     with _writing(path, busy_s) as connection:
-        row = connection.execute("SELECT * FROM control ORDER BY epoch DESC LIMIT 1").fetchone()
-        last = NEVER_STARTED if row is None else control_of(row)
-        control = _tightened(last, set_by, at, symbol)
-        connection.execute(
-            "INSERT INTO control(epoch, state, reason, since_ms, set_by, at_ms, owner) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                control.epoch,
-                control.state.value,
-                control.reason,
-                to_ms(control.since),
-                control.set_by,
-                to_ms(at),
-                control.owner,
-            ),
-        )
-        _journal(connection, KillSwitchPulled(at, str(symbol or "all"), set_by, control.epoch))
-        _journal(connection, ControlChanged(at, control.state.value, control.reason, control.set_by, control.epoch))
+        control = _tightened(_last(connection), set_by, at, symbol)
+        _commit(connection, control, at, KillSwitchPulled(at, str(symbol or "all"), set_by, control.epoch))
+    return control
+
+
+def commit_pause(path: Path, set_by: str, at: datetime, *, busy_s: float = 0.3) -> Control:
+    """Commit REDUCE_ONLY under the next epoch, for a cause that only an operator takes back.
+
+    A halt, and a pause already in force, stay as they are. Waits and raises as `commit_halt`.
+    """
+    with _writing(path, busy_s) as connection:
+        last = _last(connection)
+        causes = [] if last.state is ControlState.NORMAL else last.reason.split(", ")
+        if last.state is ControlState.HALTED or PAUSED in causes:
+            return last
+        since = last.since if last.state is ControlState.REDUCE_ONLY else at
+        reason = ", ".join([*causes, PAUSED])
+        control = Control(last.epoch + 1, ControlState.REDUCE_ONLY, reason, since, set_by, last.owner)
+        _commit(connection, control, at)
     return control
 
 
@@ -109,6 +112,29 @@ def _tightened(last: Control, set_by: str, at: datetime, symbol: Symbol | None) 
     return Control(last.epoch + 1, state, reason, since, set_by, last.owner)
 
 
+def _last(connection: sqlite3.Connection) -> Control:
+    row = connection.execute("SELECT * FROM control ORDER BY epoch DESC LIMIT 1").fetchone()
+    return NEVER_STARTED if row is None else control_of(row)
+
+
+def _commit(connection: sqlite3.Connection, control: Control, at: datetime, *facts: Event) -> None:
+    connection.execute(
+        "INSERT INTO control(epoch, state, reason, since_ms, set_by, at_ms, owner) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            control.epoch,
+            control.state.value,
+            control.reason,
+            to_ms(control.since),
+            control.set_by,
+            to_ms(at),
+            control.owner,
+        ),
+    )
+    changed = ControlChanged(at, control.state.value, control.reason, control.set_by, control.epoch)
+    for event in (*facts, changed):
+        _journal(connection, event)
+
+
 def _journal(connection: sqlite3.Connection, event: Event) -> None:
     connection.execute(
         "INSERT INTO journal(at_ms, cycle, kind, payload) "
@@ -120,6 +146,8 @@ def _journal(connection: sqlite3.Connection, event: Event) -> None:
 @contextmanager
 def _writing(path: Path, busy_s: float) -> Iterator[sqlite3.Connection]:
     """One durable transaction of its own, committed at the end of the block."""
+    if not path.exists():
+        raise StateError(f"{path}: there is no book")
     try:
         with closing(sqlite3.connect(path, timeout=busy_s, isolation_level=None)) as connection:
             connection.row_factory = sqlite3.Row

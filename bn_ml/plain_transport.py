@@ -89,7 +89,7 @@ class PlainTransport:
         if self._connection is None:
             host, port = self._address.hostname or "", self._address.port
             if self._address.scheme == "https":
-                self._connection = HTTPSConnection(host, port, timeout=self._timeout_s, context=_trusted())
+                self._connection = HTTPSConnection(host, port, timeout=self._timeout_s, context=trusted_roots())
             else:
                 self._connection = HTTPConnection(host, port, timeout=self._timeout_s)
         return self._connection
@@ -139,7 +139,8 @@ def _key_signer(pem: str) -> Signer:
     raise ConfigError([f"the API secret is a {type(key).__name__}; use an Ed25519 or RSA key"])
 
 
-def _trusted() -> ssl.SSLContext:
+def trusted_roots() -> ssl.SSLContext:
+    """Give what a server has to prove itself to: the roots this program brings, whatever the machine has."""
     import certifi
 
     return ssl.create_default_context(cafile=certifi.where())

@@ -12,7 +12,8 @@ SHORTEST_SECRET = 4
 _PLAIN_FIELDS = frozenset({"msg", "args"})
 
 _PATTERNS = (
-    (re.compile(r"/bot[^/\s\"']+(?=/|$|[\s\"'])"), f"/bot{MASK}"),
+    # A dot begins no token but the name of a file such as bot.yaml.
+    (re.compile(r"/bot(?!\.)[^/\s\"']+(?=/|$|[\s\"'])"), f"/bot{MASK}"),
     (re.compile(r"(?i)\b(signature|listenKey|apiKey|api_key|token|access_token|password)=[^&\s\"']+"), rf"\1={MASK}"),
     (re.compile(r"(?i)(X-MBX-APIKEY[\"']?\s*[:=]\s*[\"']?)[^\s\"',}]+"), rf"\1{MASK}"),
     (re.compile(r"(?i)(\bBearer\s+)[^\s\"',}]+"), rf"\1{MASK}"),

@@ -42,11 +42,18 @@ VARIABLES = (
     ),
     Variable("TELEGRAM_BOT_TOKEN", "", "Telegram alerts: token of the bot", secret=True),
     Variable("TELEGRAM_CHAT_ID", "", "Telegram alerts: chat to write to", secret=True),
+    Variable("TELEGRAM_CONTROL", "false", "true lets that chat ask, pause and kill the bot; it can never go on or buy"),
     Variable("EMAIL_SMTP_HOST", "", "email alerts: server", secret=True),
     Variable("EMAIL_SMTP_PORT", "587", "email alerts: port of the server"),
     Variable("EMAIL_USERNAME", "", "email alerts: login", secret=True),
     Variable("EMAIL_PASSWORD", "", "email alerts: password", secret=True),
     Variable("BNML_ALERT_WEBHOOK_URL", "", "webhook alerts: address", secret=True),
+    Variable(
+        "BNML_APPRISE_URLS",
+        "",
+        "more alert channels: addresses of the package apprise (extra alerts), separated by spaces",
+        secret=True,
+    ),
     Variable("BNML_HEARTBEAT_URL", "", "address pinged while the bot is alive", secret=True),
     Variable(
         "BNML_API_CORS_ORIGINS", "", "comma list of origins; * opens the public market routes only, never with a token"
@@ -89,7 +96,7 @@ def env_example() -> str:
     for variable in VARIABLES:
         lines += [
             f"# {variable.meaning}{' [file]' if variable.secret else ''}",
-            f"{variable.name}={variable.default}",
+            f"{'' if variable.active else '# '}{variable.name}={variable.default}",
             "",
         ]
     return "\n".join(lines[:-1]) + "\n"

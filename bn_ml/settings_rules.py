@@ -40,18 +40,10 @@ IDLE_KEYS: Mapping[str, str] = {
     "scanner.workers": "symbols are scanned one after another",
     "model.multi_timeframe.max_bars_per_timeframe": "each row is computed on min_bars_per_timeframe bars",
     "model_sync.": "no bundles are exchanged between machines",
-    "monitoring.alerting.": "no alert is sent, read the log",
     "monitoring.dashboard.": "no dashboard is started",
     "public_api.": "there is no HTTP interface to start",
-    "storage.backup.": "no backup is made, copy the database yourself",
 }
-_IN_EFFECT = frozenset({"storage.backup.base_dir"})
-_ALREADY_SO: Mapping[str, object] = {
-    "monitoring.alerting.enabled": False,
-    "monitoring.dashboard.auto_launch": False,
-    "storage.backup.enabled": False,
-}
-_CHANNELS = frozenset(f"monitoring.alerting.{name}.enabled" for name in ("webhook", "telegram", "email"))
+_ALREADY_SO: Mapping[str, object] = {"monitoring.dashboard.auto_launch": False}
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -105,8 +97,6 @@ def idle_reason(name: str) -> str | None:
     >>> idle_reason("scanner.workers")
     'symbols are scanned one after another'
     """
-    if name in _IN_EFFECT:
-        return None
     fitting = [start for start in IDLE_KEYS if name == start or (start.endswith((".", "_")) and name.startswith(start))]
     return IDLE_KEYS[max(fitting, key=len)] if fitting else None
 
@@ -119,8 +109,7 @@ def _without_effect(settings: SettingsTree) -> Iterator[str]:
     for name, value in _values(settings):
         reason = idle_reason(name)
         asked = value != defaults[name] and not (name in _ALREADY_SO and value == _ALREADY_SO[name])
-        channel_off = name in _CHANNELS and not settings.monitoring.alerting.enabled
-        if reason and asked and not channel_off:
+        if reason and asked:
             yield f"{name}: {json.dumps(plain_value(value))} has no effect in this version: {reason}"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bn_ml.crash_points import crash_point
 from bn_ml.database import BUSY_TIMEOUT_MS, Parameter, naming
+from bn_ml.disk_reserve import DiskReserve
 from bn_ml.errors import StateError
 from bn_ml.schema import Migration, checked_version, migrate
 
@@ -20,12 +21,14 @@ from bn_ml.schema import Migration, checked_version, migrate
 class Session:
     """The one writing connection to a state database; used by one thread only.
 
-    Raises `StateError` for everything that goes wrong with the file.
+    Raises `StateError` for everything that goes wrong with the file. `reserve` is disk space given up before a full
+    disk can keep a transaction from being written; whoever runs for long keeps it with `reserve.ensure()`.
     """
 
     def __init__(self, path: str | Path, migrations: Sequence[Migration] | None = None) -> None:
         """Create or open the file with mode 0600, in a folder made with mode 0700, and migrate it."""
         self.path = Path(path).absolute()
+        self.reserve = DiskReserve(self.path)
         self._depth = 0
         self._failure: str | None = None
         self._after_commit: deque[Callable[[], None]] = deque()
@@ -46,8 +49,13 @@ class Session:
 
     def execute(self, sql: str, parameters: Sequence[Parameter] = ()) -> sqlite3.Cursor:
         """Run one statement."""
-        with naming(self.path):
-            return self._connection.execute(sql, parameters)
+        try:
+            return self._run(sql, parameters)
+        except StateError as error:
+            # One statement of its own is undone whole, so that it may be tried again; a part of a transaction may not.
+            if self._depth or not self._made_room(error):
+                raise
+        return self._run(sql, parameters)
 
     def rows(self, sql: str, parameters: Sequence[Parameter] = ()) -> list[sqlite3.Row]:
         """Give all rows of a query."""
@@ -69,6 +77,7 @@ class Session:
             with self._joined():
                 yield
             return
+        self.reserve.release_when_low()
         self.execute("BEGIN IMMEDIATE")
         self._depth, self._failure = 1, None
         try:
@@ -77,9 +86,10 @@ class Session:
                 raise StateError(f"{self.path}: transaction given up because a part of it failed: {self._failure}")
             crash_point("commit.before")
             self.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             self._after_commit.clear()
             self._roll_back()
+            self._made_room(error)
             raise
         finally:
             self._depth = 0
@@ -131,6 +141,14 @@ class Session:
             raise
         finally:
             self._depth -= 1
+
+    def _run(self, sql: str, parameters: Sequence[Parameter]) -> sqlite3.Cursor:
+        with naming(self.path):
+            return self._connection.execute(sql, parameters)
+
+    def _made_room(self, error: BaseException) -> bool:
+        """Give up the reserve when a write failed for want of disk space; whether there was one to give up."""
+        return isinstance(error, StateError) and "disk is full" in str(error) and self.reserve.release()
 
     def _roll_back(self) -> None:
         # A full disk makes SQLite roll back by itself; a second failure here must not hide the first.

@@ -14,7 +14,7 @@ Row = Sequence[str | int | float | None]
 Batch = tuple[str, Sequence[Row]]
 
 WAIT_S = 0.05
-TABLES = ("predictions", "outcomes")
+TABLES = ("predictions", "outcomes", "refusals")
 _LEFTOVERS = ("-wal", "-shm", "-journal")
 _PASSING = ("locked", "full", "readonly", "unable to open", "disk I/O")
 _SCHEMA = (
@@ -24,6 +24,8 @@ _SCHEMA = (
     "PRIMARY KEY (symbol, close_ms)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS outcomes (symbol TEXT NOT NULL, close_ms INTEGER NOT NULL, version INTEGER NOT NULL, "
     "label INTEGER NOT NULL, move REAL NOT NULL, PRIMARY KEY (symbol, close_ms)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS refusals (symbol TEXT NOT NULL, close_ms INTEGER NOT NULL, at_ms INTEGER NOT NULL, "
+    "reason TEXT, value REAL, bound REAL, PRIMARY KEY (symbol, close_ms, at_ms)) WITHOUT ROWID",
 )
 
 

@@ -43,6 +43,12 @@ class WeightMeter:
         self._own = self._others = 0
         self._told_of = EPOCH
         self._banned_until: datetime | None = None
+        self._asked = 0
+
+    @property
+    def asked(self) -> int:
+        """How often weight was asked for so far: a sign of life of whoever sends requests."""
+        return self._asked
 
     @property
     def used(self) -> int:
@@ -100,6 +106,7 @@ class WeightMeter:
     def _full_until(self, weight: int, budget: int) -> datetime | None:
         """Count the weight and give None, or give the instant at which there is room for it again."""
         with self._lock:
+            self._asked += 1
             now = self._clock.now()
             if self._banned_until is not None and now < self._banned_until:
                 raise Unreachable(f"the exchange asked to stay away until {iso(self._banned_until)}")

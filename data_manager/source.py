@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Protocol, runtime_checkable
 
 from bn_ml.domain.market import MarketRules, Quote, Symbol, Timeframe
+from bn_ml.weight import WeightMeter
 from data_manager.bars import Bars
 
 
@@ -52,6 +53,10 @@ class DataSource(Protocol):
 @runtime_checkable
 class RemoteVenue(Protocol):
     """What a source at a distant venue knows of it beside the market."""
+
+    @property
+    def weight(self) -> WeightMeter:
+        """The request weight it draws on."""
 
     @property
     def offset_ms(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -121,6 +121,16 @@ class MLEnsemblePredictor:
     def bundle_at(self, symbol: Symbol, now: datetime) -> ModelBundle:
         """Give the bundle that answers at `now`; raises `ModelError` with the reason code when there is none."""
         return self._prepared(symbol, now).bundle
+
+    def acceptance(self, symbols: Iterable[Symbol], now: datetime) -> float:
+        """Give the largest p-value accepted when the bundles that answer for these symbols are judged together."""
+        found = []
+        for symbol in symbols:
+            try:
+                found.append(self.bundle_at(symbol, now).metadata.skill)
+            except ModelError:
+                continue
+        return largest_accepted(item.slope_p_value for item in found if item and item.slope_p_value is not None)
 
     def without_bundle(self, symbol: Symbol, now: datetime) -> str | None:
         """Give the reason code why no bundle answers at `now`; None when one does."""

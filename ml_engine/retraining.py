@@ -66,6 +66,17 @@ class TrainingSupervisor:
         """Whether a run has begun whose end has not been read yet."""
         return self._reader is not None and self._reader.is_alive()
 
+    @property
+    def silence_s(self) -> float:
+        """How long a child under way has said nothing, seconds; 0 without one."""
+        return self._clock.monotonic() - self._heard if self.running else 0.0
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether a child runs that nobody listens to."""
+        child = self._child
+        return child is not None and not self.running and child.poll() is None
+
     def start(self, arguments: Sequence[str] = ()) -> bool:
         """Start a run with trainer flags; False when one is running or it could not be started."""
         if self.running:
@@ -112,6 +123,12 @@ class TrainingSupervisor:
         if reader.is_alive():
             self._signal(child, signal.SIGKILL)
             reader.join(wait_s)
+
+    def kill(self) -> None:
+        """End a running child by force, at once and from any thread; a half-trained symbol keeps its old bundle."""
+        child = self._child
+        if child is not None:
+            self._signal(child, signal.SIGKILL)
 
     def _watch(self) -> None:
         """Ask a silent child to end, and end it by force when it does not."""

@@ -37,3 +37,10 @@ class ExportFiles:
                 log.warning("export not written path=%s error=%s", path, error)
         else:
             self._told.pop(path, None)
+
+    def remove(self, path: Path) -> None:
+        """Delete a file, if there is one."""
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("export not removed path=%s error=%s", path, error)

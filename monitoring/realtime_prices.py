@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PLANNED_WAIT_S = 1.0
+_STALE_AFTER_S = 90.0
+"""Longer than a name server may keep a connection waiting; quotes are asked for meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,11 @@ class StreamFigures:
 
 
 class RealtimePrices:
-    """Keeps a board's quotes fresh from the venue's combined stream, on a daemon thread of its own.
+    """Keeps a board's quotes fresh from the venue's combined stream, on a daemon thread of its own: a `Worker`.
 
     Nothing here blocks a caller beyond a moment's lock; `stop` waits two seconds at most. Every failure ends in a new
-    client after a wait. While there is no stream the board's quotes simply age.
+    client after a wait. While there is no stream the board's quotes simply age. A thread that hangs while another one
+    is begun in its place ends as soon as it can.
     """
 
     def __init__(
@@ -68,6 +71,8 @@ class RealtimePrices:
         limits: StreamLimits | None = None,
     ) -> None:
         """Nothing is opened before `start`; `clock` is the board's."""
+        self.name = "realtime-prices"
+        self.stale_after_s = _STALE_AFTER_S
         self.board = board
         self._url = url
         self._settings = settings
@@ -76,7 +81,7 @@ class RealtimePrices:
         self._inbox = StreamInbox(board, clock, self._limits)
         self._jitter = np.random.default_rng(self._limits.seed)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="realtime-prices", daemon=True)
+        self._thread: threading.Thread | None = None
         self._client: StreamClient | None = None
         self._left_out = 0
         self._failures = 0
@@ -84,15 +89,25 @@ class RealtimePrices:
         self._beat_s = float("-inf")
 
     def start(self) -> None:
-        """Begin to stream what is followed."""
+        """Begin to stream what is followed, in a thread that takes the place of an earlier one."""
+        self._stop.set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(self._stop,), name=self.name, daemon=True)
         self._thread.start()
 
-    def stop(self, timeout_s: float = 2.0) -> bool:
-        """End the thread and tell whether it has ended in time; it is a daemon and keeps nothing that must be saved."""
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """End the thread; it is a daemon and keeps nothing that must be saved."""
         self._stop.set()
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+
+    def is_alive(self) -> bool:
+        """Tell whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def beat_age_s(self) -> float:
+        """Give how long ago the thread last turned, infinite before it began."""
+        return self._clock.monotonic() - self._beat_s
 
     def follow(self, held: Iterable[Symbol], scanned: Iterable[Symbol] = ()) -> None:
         """Say what is wanted from now on: held symbols first, then scanned ones, best first, up to the maximum."""
@@ -111,33 +126,34 @@ class RealtimePrices:
             left_out=self._left_out,
             failures=self._failures,
             last_error=self._last_error,
-            beat_age_s=self._clock.monotonic() - self._beat_s,
+            beat_age_s=self.beat_age_s(),
             **asdict(self._inbox.tally),
         )
 
-    def _run(self) -> None:
+    def _run(self, stop: threading.Event) -> None:
         in_row = 0
-        while self._goes_on():
+        while self._goes_on(stop):
             if not self._inbox.followed:
-                self._stop.wait(self._limits.turn_s)
+                stop.wait(self._limits.turn_s)
                 continue
             began_s = self._clock.monotonic()
-            as_planned = self._connect_once(in_row)
+            as_planned = self._connect_once(in_row, stop)
             settled = self._clock.monotonic() - began_s >= self._limits.settled_s
             in_row = 0 if settled else in_row + 1
             first_s = self._settings.reconnect_delay_sec
             if settled and as_planned:
                 first_s = min(first_s, _PLANNED_WAIT_S)
-            self._wait(wait_s(first_s, in_row, self._limits.longest_wait_s) * self._jitter.uniform(0.75, 1.25))
+            self._wait(wait_s(first_s, in_row, self._limits.longest_wait_s) * self._jitter.uniform(0.75, 1.25), stop)
 
-    def _connect_once(self, in_row: int) -> bool:
+    def _connect_once(self, in_row: int, stop: threading.Event) -> bool:
         """Stream until the connection ends; False when that was not planned, which is told once in a row."""
         # Its library takes a tenth of a second to import: no start waits for that.
         from monitoring.stream_client import StreamClient
 
-        self._client = StreamClient(self._url, self._inbox, self._clock, self._limits, self._has_work)
+        client = StreamClient(self._url, self._inbox, self._clock, self._limits, lambda: self._has_work(stop))
+        self._client = client
         try:
-            asyncio.run(self._client.run())
+            asyncio.run(client.run())
         except Exception as error:  # noqa: BLE001 - a thread main: whatever happened, a new client is built
             self._failures += 1
             self._last_error = f"{type(error).__name__}: {error!s:.200}"
@@ -145,20 +161,24 @@ class RealtimePrices:
             log.log(level, "price stream lost, quotes are asked for meanwhile cause=%r", self._last_error)
             return False
         finally:
-            self._client = None
+            if self._client is client:
+                self._client = None
         return True
 
-    def _goes_on(self) -> bool:
+    def _goes_on(self, stop: threading.Event) -> bool:
+        """Tell whether this thread is to go on, and take note that it lives; another one took its place when not."""
+        if stop.is_set():
+            return False
         self._beat_s = self._clock.monotonic()
-        return not self._stop.is_set()
+        return True
 
-    def _has_work(self) -> bool:
-        return self._goes_on() and self._inbox.followed > 0
+    def _has_work(self, stop: threading.Event) -> bool:
+        return self._goes_on(stop) and self._inbox.followed > 0
 
-    def _wait(self, length_s: float) -> None:
+    def _wait(self, length_s: float, stop: threading.Event) -> None:
         until_s = self._clock.monotonic() + length_s
-        while self._goes_on() and (left_s := until_s - self._clock.monotonic()) > 0:
-            self._stop.wait(min(left_s, 1.0))
+        while self._goes_on(stop) and (left_s := until_s - self._clock.monotonic()) > 0:
+            stop.wait(min(left_s, 1.0))
 
 
 def open_realtime_prices(settings: Settings, clock: Clock, source: str) -> RealtimePrices | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 
 from bn_ml.domain.events import BundleAdopted, BundleRefused, Event
@@ -77,14 +77,16 @@ class LoopBeat:
     Written every 2 s at most.
     """
 
-    def __init__(self, store: StateStore, clock: Clock) -> None:
-        """Write into `store` by the clock's time."""
+    def __init__(self, store: StateStore, clock: Clock, also: Callable[[str], None] = lambda step: None) -> None:
+        """Write into `store` by the clock's time; `also` is told every step first."""
         self._store = store
         self._clock = clock
+        self._also = also
         self._written_at = float("-inf")
 
     def __call__(self, step: str) -> None:
         """Take note that the loop is at a step."""
+        self._also(step)
         now = self._clock.monotonic()
         if now - self._written_at >= BEAT_EVERY_S:
             self._written_at = now

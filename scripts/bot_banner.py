@@ -12,6 +12,7 @@ from bn_ml.domain.market import ZERO, Symbol, iso
 from bn_ml.domain.orders import Fill
 from bn_ml.errors import ModelError
 from bn_ml.state_reader import StateReader
+from ml_engine.decision import skill_verdict
 from scripts.market_basket import basket
 from scripts.wiring import TradingBot
 
@@ -149,13 +150,17 @@ def _basket_lines(bot: TradingBot, now: datetime) -> list[str]:
 
 
 def verdict_of(bot: TradingBot, symbol: Symbol, now: datetime) -> tuple[str, bool]:
-    """Give what the bundle of a symbol says of itself and whether that lets it trade."""
+    """Give what the bundle of a symbol says of itself, judged beside the others, and whether that lets it trade."""
     try:
         metadata = bot.predictor.bundle_at(symbol, now).metadata
     except ModelError as error:
         return f"HOLD, {_explained(error)}", False
-    if metadata.tradable.verdict:
+    gate = skill_verdict(metadata, binding=True, largest_p_value=bot.predictor.acceptance(bot.symbols, now))
+    if gate.passed:
         return f"v{metadata.version}", True
+    if metadata.tradable.verdict:
+        beside = f"beside the other bundles p {gate.value:.3g} may be luck, {gate.limit:.3g} is needed"
+        return f"HOLD, no_skill: {beside}" if bot.settings.model.ensemble.skill_gate else f"not proven, {beside}", False
     why = ", ".join(metadata.tradable.reasons) or "no_skill"
     return (f"HOLD, {why}" if bot.settings.model.ensemble.skill_gate else f"not proven, {why}"), False
 

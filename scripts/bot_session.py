@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -18,13 +18,15 @@ from bn_ml.config import LoadedSettings, load_settings
 from bn_ml.domain.account import ControlState
 from bn_ml.domain.market import Symbol
 from bn_ml.env import Secrets, load_env
-from bn_ml.errors import ConfigError, ExchangeError, StateError, Transient
+from bn_ml.errors import ConfigError, ExchangeError, LockHeld, StateError, Transient
 from bn_ml.settings import Settings
 from monitoring.logger import configure_logging
 from scripts import cli
-from scripts.accounts import LiveAccount, open_live_account
+from scripts.accounts import LiveAccount, PaperAccount, open_live_account
 from scripts.bot_banner import banner, summary
+from scripts.companions import Companions, NoCompanions, Surroundings, open_companions
 from scripts.live_start import LiveStart
+from scripts.memory_arenas import share_one_heap
 from scripts.replay_progress import ReplayProgress
 from scripts.training_worker import TrainingWorker
 from scripts.wiring import Extras, TradingBot, open_bot
@@ -34,63 +36,111 @@ from trader.preflight import Finding, Severity, failed, missing_keys, rejected_k
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run: what was asked for, the settings it led to, its environment variables, log folder and way to end."""
+
+    arguments: argparse.Namespace
+    loaded: LoadedSettings
+    environ: Mapping[str, str]
+    logs: Path
+    stop: threading.Event
+
+
 def run_session(arguments: argparse.Namespace) -> int:
     """Run the bot as the arguments say; gives the exit code."""
+    share_one_heap()
     environ = load_env(Path.cwd())
     loaded = load_settings(arguments.config, environ=environ, overrides=_overrides(arguments))
     settings = loaded.settings
     mode = _market_mode(arguments, settings)
     hidden = Secrets.from_environ(environ).hidden()
-    configure_logging(settings.monitoring, arguments.log_level or settings.log_level, secrets=hidden)
+    log_file = configure_logging(settings.monitoring, arguments.log_level or settings.log_level, secrets=hidden)
     for warning in loaded.warnings:
         log.warning(warning)
-    stop = threading.Event()
-    with orderly_end(stop):
+    session = Session(arguments, loaded, environ, log_file.parent, threading.Event())
+    with orderly_end(session.stop):
         if settings.environment != "live":
-            return _trade(arguments, loaded, open_world(settings, mode, stop), stop)
+            return _trade(session, open_world(settings, mode, session.stop))
         secrets = Secrets.from_environ(environ)
         absent = missing_keys(secrets.binance_api_key, secrets.binance_api_secret)
-        if absent:
-            return _refuse(absent)
-        try:
-            account = open_live_account(settings, environ, stop)
-            loaded = replace(loaded, settings=account.priced(settings))
-            exchange = account.exchange
-            world = open_live_world(settings, account.clock, exchange.weight, exchange.patience)
-            return _trade(arguments, loaded, world, stop, account)
-        except (Transient, ConfigError):
-            raise
-        except ExchangeError as error:
-            return _refuse(rejected_key(error))
+        return _refuse(absent) if absent else _trade_live(session)
 
 
-def _trade(
-    arguments: argparse.Namespace,
-    loaded: LoadedSettings,
-    world: World,
-    stop: threading.Event,
-    account: LiveAccount | None = None,
-) -> int:
-    settings = loaded.settings
-    worker = TrainingWorker(settings, world, config=arguments.config, enabled=_trains(arguments, loaded, world))
+def _trade_live(session: Session) -> int:
+    settings = session.loaded.settings
+    try:
+        account = open_live_account(settings, session.environ, session.stop)
+        loaded = replace(session.loaded, settings=account.priced(settings))
+        exchange = account.exchange
+        world = open_live_world(settings, account.clock, exchange.weight, exchange.patience)
+        return _trade(replace(session, loaded=loaded), world, account)
+    except (Transient, ConfigError):
+        raise
+    except ExchangeError as error:
+        return _refuse(rejected_key(error))
+
+
+def _trade(session: Session, world: World, account: LiveAccount | None = None) -> int:
+    arguments, settings = session.arguments, session.loaded.settings
+    beside = open_companions(
+        Surroundings(
+            settings,
+            world,
+            account or PaperAccount(),
+            session.environ,
+            session.logs,
+            with_backups=not arguments.once,
+        )
+    )
+    trains = _trains(arguments, session.loaded, world)
+    worker = TrainingWorker(settings, world, config=arguments.config, enabled=trains)
+    bot = _opened(session, world, beside, worker)
+    try:
+        with beside.at_work(bot, worker.trainer):
+            try:
+                start = None if account is None else LiveStart(bot, account, session.loaded, Path.cwd(), beside.tests)
+                return _run(session, bot, worker, beside, start)
+            finally:
+                worker.stop()
+    finally:
+        bot.close()
+
+
+def _opened(session: Session, world: World, beside: Companions | NoCompanions, worker: TrainingWorker) -> TradingBot:
     progress = ReplayProgress(world, stream=sys.stderr) if world.is_replay else None
-    bot = open_bot(
-        settings,
-        world,
-        Extras(
-            background=(worker,),
-            observers=(worker,),
-            watchers=(progress.watch,) if progress else (),
-            symbols=_symbols(arguments),
-        ),
-        account,
+    extras = Extras(
+        background=(worker, *beside.background),
+        observers=(worker, *beside.observers),
+        watchers=(*((progress.watch,) if progress else ()), *beside.watchers),
+        symbols=_symbols(session.arguments),
+        beat=beside.beat,
+        restarts_spent=beside.restarts_spent,
     )
     try:
-        if account is not None and not _may_start(LiveStart(bot, account, loaded, Path.cwd()), stop):
+        return open_bot(session.loaded.settings, world, extras, beside.account)
+    except LockHeld:
+        raise
+    except StateError as error:
+        beside.failed(error)
+        raise
+
+
+def _run(
+    session: Session,
+    bot: TradingBot,
+    worker: TrainingWorker,
+    beside: Companions | NoCompanions,
+    start: LiveStart | None,
+) -> int:
+    arguments = session.arguments
+    try:
+        if start is not None and not _may_start(start, session.stop):
             return cli.PREFLIGHT
         worker.attach(bot)
-        print(banner(bot, loaded), file=sys.stderr)
-        bot.engine.run(_Stopper(stop, world), 1 if arguments.once else arguments.max_cycles)
+        print(banner(bot, session.loaded), file=sys.stderr)
+        beside.started(f"{bot.world.source.name}, {len(bot.symbols)} symbols")
+        bot.engine.run(_Stopper(session.stop, bot.world), 1 if arguments.once else arguments.max_cycles)
         for export in bot.exports:
             export.flush()
         _say_summary(bot, as_json=arguments.json)
@@ -98,9 +148,6 @@ def _trade(
     except StateError:
         log.critical("the books cannot be trusted or written; stopped")
         raise
-    finally:
-        worker.stop()
-        bot.close()
 
 
 def _may_start(start: LiveStart, stop: threading.Event) -> bool:

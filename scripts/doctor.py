@@ -20,7 +20,7 @@ BACKUP_ACTIONS = ("list", "create", "verify", "restore")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `bnml-doctor`; gives 0 done, 1 failed, 2 wrong usage, configuration or a part that is not built yet."""
+    """Run `bnml-doctor`; gives 0 done, 1 failed, 2 wrong usage or configuration."""
     return cli.run(_command, _parser(), argv)
 
 
@@ -31,12 +31,18 @@ def _parser() -> argparse.ArgumentParser:
     for sub in subs.values():
         _common(sub)
     subs["check"].add_argument("--live", action="store_true", help="also what trading with real money needs")
+    subs["check"].add_argument("--no-test-alert", action="store_true", help="send no test alert")
+    subs["config"].add_argument("key", nargs="?", metavar="KEY", help="only this key or section, such as risk")
+    subs["config"].add_argument("--schema", action="store_true", help="print the JSON Schema of the file, for editors")
     subs["explain"].add_argument("symbol", metavar="SYMBOL", help="such as BTC/USDC")
     subs["explain"].add_argument(
         "--at", type=_instant, metavar="T", help="the decision in force at this instant (ISO 8601 UTC; default: last)"
     )
     subs["backups"].add_argument("action", choices=BACKUP_ACTIONS)
     subs["backups"].add_argument("id", nargs="?", metavar="ID", help="the backup to verify or restore")
+    subs["backups"].add_argument(
+        "--models", action="store_true", help="restore the bundles as well, also where there are some"
+    )
     return made
 
 
@@ -55,7 +61,21 @@ def _command(arguments: argparse.Namespace) -> int:
         from scripts.explain_command import run
 
         return run(arguments)
-    return cli.complain(f"bnml-doctor {arguments.command or 'check'} is not built yet", cli.USAGE)
+    if arguments.command == "init":
+        from scripts.doctor_init import run as run_init
+
+        return run_init(arguments)
+    if arguments.command == "config":
+        from scripts.doctor_config import run as run_config
+
+        return run_config(arguments)
+    if arguments.command in (None, "check"):
+        from scripts.doctor_check import run as run_check
+
+        return run_check(arguments)
+    from scripts.doctor_backups import run as run_backups
+
+    return run_backups(arguments)
 
 
 def _instant(text: str) -> datetime:

@@ -17,6 +17,7 @@ from data_manager.feature_feed import FeatureFeed
 from ml_engine.drift_monitor import BarSource, DriftMonitor
 from ml_engine.drift_status import Kept, disabled_status, read_kept
 from ml_engine.predictor import MLEnsemblePredictor
+from scripts.scan_limits import ScanLimits
 from scripts.skew_check import SkewCheck
 from scripts.worlds import World
 from trader.cycle_report import CycleReport
@@ -57,7 +58,8 @@ def open_watch(
     Where bars come in as time goes by, what was said is worked out again daily on rows of `fresh_feed`.
     """
     now = world.clock.now()
-    predictions = PredictionLog(log_beside(store.path), rows_per_write=ROWS_PER_REPLAY_WRITE if world.is_replay else 1)
+    gathered = ROWS_PER_REPLAY_WRITE if world.is_replay else 1
+    predictions = PredictionLog(log_beside(store.path), rows_per_write=gathered, judge=ScanLimits(settings).verdict)
     predictions.forget_after(to_ms(now))
     retention = TelemetryRetention(predictions, settings.storage.retention_days.telemetry)
     kept = read_kept(store.get(DRIFT_STATUS))

@@ -17,11 +17,10 @@ from bn_ml.env import load_env
 from bn_ml.errors import ConfigError, ModelError, StateError
 from bn_ml.prediction_log import PredictionRecord
 from bn_ml.settings import Settings
-from bn_ml.state_reader import StateReader
 from bn_ml.state_watch import BookWatch
 from scripts import cli
 from scripts.explain_recompute import recompute
-from scripts.explain_sources import facts_of, gates_of, last_attempt, logged, open_store
+from scripts.explain_sources import facts_of, gates_of, last_attempt, last_scan, logged, open_store
 from scripts.explain_text import BundleFacts, Explanation, Gate, as_dict, as_text
 
 
@@ -61,7 +60,9 @@ def explain(settings: Settings, symbol: Symbol, at: datetime | None, *, now: dat
         told = _recomputed(settings, symbol, at or reached, source=source)
     if missing:
         return replace(told, risk_problem=missing)
-    return replace(told, attempt=last_attempt(StateReader(state), symbol, at or max(reached, now)))
+    until = at or max(reached, now)
+    scan = last_scan(state, record, until) if record is not None else None
+    return replace(told, attempt=last_attempt(state, symbol, until), scan=scan)
 
 
 def _from_log(settings: Settings, record: PredictionRecord) -> Explanation:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from bn_ml.domain.market import Symbol, to_ms
+from bn_ml.database import reading
+from bn_ml.domain.market import Symbol, from_ms, to_ms
 from bn_ml.errors import StateError
 from bn_ml.prediction_log import BAR_MS, PredictionLog, PredictionRecord, log_beside
 from bn_ml.settings import EnsembleSettings, Settings
-from bn_ml.state_reader import EventRow, StateReader
 from ml_engine.bundle import ModelBundle
 from ml_engine.bundle_metadata import BundleMetadata, EstimatePart
 from ml_engine.bundle_signing import key_file
 from ml_engine.bundle_store import BundleStore
-from scripts.explain_text import Attempt, BundleFacts, Gate, Interval, Member
+from scripts.explain_text import Attempt, BundleFacts, Gate, Interval, Member, ScanVerdict
 
 _DAYS_BACK = (1, 7, 36_500)
 _DAY_MS = 86_400_000
-_JOURNAL_ROWS = 50_000
+_LAST_ATTEMPT = (
+    "SELECT kind, at_ms, payload FROM journal WHERE kind IN ('RiskRefused', 'EntryApproved') AND at_ms <= ? "
+    "AND payload LIKE ? ORDER BY id DESC LIMIT 1"
+)
 
 
 def logged(state: Path, symbol: Symbol, *, at: datetime | None, reached: datetime) -> PredictionRecord | None:
@@ -81,19 +85,27 @@ def facts_of(bundle: ModelBundle, at: datetime, ensemble: EnsembleSettings) -> B
     )
 
 
-def last_attempt(reader: StateReader, symbol: Symbol, until: datetime) -> Attempt | None:
+def last_attempt(state: Path, symbol: Symbol, until: datetime) -> Attempt | None:
     """Give what risk said of the last entry tried in a symbol by an instant; raises `StateError`."""
-    kinds = ("RiskRefused", "EntryApproved")
-    events = [event for kind in kinds for event in reader.events(limit=_JOURNAL_ROWS, kind=kind)]
-    own = [event for event in events if event.payload.get("symbol") == str(symbol) and event.at <= until]
-    return _attempt(max(own, key=lambda event: event.id)) if own else None
+    with reading(state) as connection:
+        row = connection.execute(_LAST_ATTEMPT, (to_ms(until), f'%"{symbol}"%')).fetchone()
+    return None if row is None else _attempt(row["kind"], from_ms(row["at_ms"]), json.loads(row["payload"]))
 
 
-def _attempt(event: EventRow) -> Attempt:
-    said = event.payload
-    if event.kind == "RiskRefused":
-        return Attempt(event.at, "refused", f"rule {said['rule']}: {said['value']} against {said['limit']}")
-    return Attempt(event.at, "approved", f"size {said['size_quote']}, limited by {said['binding']}")
+def last_scan(state: Path, record: PredictionRecord, until: datetime) -> ScanVerdict | None:
+    """Give what the last scan by an instant made of a symbol within its bar, None where its prediction says it."""
+    log = PredictionLog(log_beside(state))
+    found = log.refusals(record.symbol, record.close_ms, record.close_ms + 1)
+    told = [item for item in found if item.at_ms <= to_ms(until)]
+    if not told:
+        return None
+    return ScanVerdict(from_ms(told[-1].at_ms), told[-1].reason, told[-1].value, told[-1].limit)
+
+
+def _attempt(kind: str, at: datetime, said: Mapping[str, object]) -> Attempt:
+    if kind == "RiskRefused":
+        return Attempt(at, "refused", f"rule {said['rule']}: {said['value']} against {said['limit']}")
+    return Attempt(at, "approved", f"size {said['size_quote']}, limited by {said['binding']}")
 
 
 def _members(metadata: BundleMetadata) -> tuple[Member, ...]:

@@ -69,6 +69,19 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanVerdict:
+    """What a scan made of a symbol: why it was refused, None when it was not, and what was measured where a number was.
+
+    It stands for all later scans of the same bar up to the next verdict.
+    """
+
+    at: datetime
+    reason: str | None
+    value: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """A decision about a symbol at the close of a bar, with everything that led to it.
 
@@ -88,6 +101,7 @@ class Explanation:
     attempt: Attempt | None = None
     risk_problem: str = ""
     notes: tuple[str, ...] = ()
+    scan: ScanVerdict | None = None
 
     @property
     def first_refusal(self) -> str | None:
@@ -108,7 +122,7 @@ def as_text(told: Explanation) -> str:
         _probability_lines(told),
         _gate_lines(told),
         _bundle_lines(told),
-        [_risk_line(told)],
+        [*_scan_lines(told), _risk_line(told)],
     ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
@@ -132,6 +146,7 @@ def as_dict(told: Explanation) -> dict[str, object]:
         "expected_net_pct": told.expected_net,
         "bundle": _bundle_dict(told.bundle) if told.bundle else None,
         "bundle_problem": told.bundle_problem,
+        "scan": _scan_dict(told.scan) if told.scan else None,
         "risk": _attempt_dict(told.attempt) if told.attempt else None,
         "risk_problem": told.risk_problem,
         "notes": list(told.notes),
@@ -229,6 +244,16 @@ def _p_value(bundle: BundleFacts) -> str:
     return "" if bundle.slope_p_value is None else f" (p = {bundle.slope_p_value:.3g})"
 
 
+def _scan_lines(told: Explanation) -> list[str]:
+    scan = told.scan
+    if scan is None:
+        return []
+    if scan.reason is None:
+        return [f"scan: passed from {iso(scan.at)} on"]
+    numbers = "" if scan.value is None or scan.limit is None else f": {scan.value:.6g} against {scan.limit:.6g}"
+    return [f"scan: refused from {iso(scan.at)} on, {scan.reason}{numbers}"]
+
+
 def _risk_line(told: Explanation) -> str:
     attempt = told.attempt
     if told.risk_problem:
@@ -267,6 +292,10 @@ def _bundle_dict(bundle: BundleFacts) -> dict[str, object]:
             for member in bundle.members
         ],
     }
+
+
+def _scan_dict(scan: ScanVerdict) -> dict[str, object]:
+    return {"at": iso(scan.at), "reason": scan.reason, "value": scan.value, "limit": scan.limit}
 
 
 def _attempt_dict(attempt: Attempt) -> dict[str, object]:

@@ -53,6 +53,12 @@ ADVICE = {
     "margin_too_small": "the limit is model.ensemble.min_margin",
     "hold_bias": "the limit is model.ensemble.hold_bias",
     NET_RETURN_GATE: "costs eat what the score promises: nothing to change but fees and spread",
+    "spread": "the limit is scanner.spread_max_pct with scanner.dynamic_pair_filters",
+    "depth": "the limit is scanner.depth_min_usdt with scanner.dynamic_pair_filters",
+    "min_score": "the limit is scanner.min_score",
+    "min_confidence": "the limit is scanner.min_confidence",
+    "top_n": "better symbols took the places; scanner.top_n says how many there are",
+    "breaker_drift": "entries of a drifting symbol wait for a newer bundle: bnml-trainer --symbol {symbol}",
     "signal_not_buy": "SELL opens nothing on a spot account",
 }
 

@@ -4,37 +4,43 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bn_ml.config import LoadedSettings
-from bn_ml.domain.account import Balance, ControlState
+from bn_ml.domain.account import ControlState
 from bn_ml.domain.events import LiveStarted
 from bn_ml.domain.market import ZERO, iso
 from bn_ml.env import ENV_FILE, loose_permissions
-from bn_ml.errors import ExchangeError, StateError, Transient
+from bn_ml.errors import StateError
 from bn_ml.settings import Settings
 from scripts.accounts import LiveAccount, is_sandbox, measure_time
 from scripts.bot_banner import verdict_of
+from scripts.key_rights import account_rights
 from scripts.wiring import TradingBot
 from trader.book_verdict import RECONCILIATION, UNEXPLAINED
 from trader.entries import free_disk_mb
 from trader.live_capital import note_started, planned_capital
-from trader.preflight import MAX_CLOCK_OFFSET_S, Finding, KeyRights, PreflightFacts, judged
+from trader.preflight import MAX_CLOCK_OFFSET_S, Finding, PreflightFacts, judged
+
+if TYPE_CHECKING:
+    from monitoring.alert_channels import ChannelTest
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class LiveStart:
-    """One start in live mode."""
+    """One start in live mode; `tested` sends a test message by every alert channel and tells what became of each."""
 
     bot: TradingBot
     account: LiveAccount
     loaded: LoadedSettings
     folder: Path
+    tested: Callable[[], Sequence[ChannelTest]] = tuple
 
     def findings(self) -> tuple[Finding, ...]:
         """Measure and judge every check; call it after the bot has recovered."""
@@ -59,13 +65,14 @@ class LiveStart:
 
     def _facts(self) -> PreflightFacts:
         bot, settings = self.bot, self.bot.settings
-        rights, balances = _account(self.account)
+        rights, balances = account_rights(self.account.exchange)
         free = balances[settings.base_quote].free if settings.base_quote in balances else ZERO
         now = bot.world.clock.now()
         listed = bot.world.source.markets()
         verdicts = {symbol: verdict_of(bot, symbol, now) for symbol in bot.symbols if symbol in listed}
         difference, waiting = _difference(bot)
         control = bot.store.control()
+        tests = self.tested()
         return PreflightFacts(
             rights=rights,
             offset_s=_offset_s(self.account, settings),
@@ -79,27 +86,13 @@ class LiveStart:
             backup_problem=_backup_problem(settings),
             env_problem=loose_permissions(self.folder / ENV_FILE) or "",
             disk_free_mb=free_disk_mb(bot.store.path),
-            alert_problem=_alert_problem(settings),
+            alert_channels=tuple(test.channel for test in tests if test.ok),
+            alert_problem="; ".join(f"{test.channel}: {test.problem}" for test in tests if not test.ok),
             reconciliation=difference,
             waiting=waiting,
             halt="" if control.state is ControlState.NORMAL else f"{control.state.value}: {control.reason}",
             config_hash=self.loaded.hash[:12],
         )
-
-
-def _account(account: LiveAccount) -> tuple[KeyRights | None, Mapping[str, Balance]]:
-    """Ask what the key may do and what is held; nothing where the exchange refuses to say. Raises `Transient`."""
-    try:
-        (flags, balances), permissions = account.exchange.account(), account.exchange.api_permissions()
-    except Transient:
-        raise
-    except ExchangeError as error:
-        log.error("the key's rights cannot be read error=%s", error)
-        return None, {}
-    if permissions is None:
-        return KeyRights(flags.can_trade, None, None), balances
-    may_trade = flags.can_trade and permissions.may_trade_spot
-    return KeyRights(may_trade, permissions.may_withdraw, permissions.is_ip_restricted), balances
 
 
 def _offset_s(account: LiveAccount, settings: Settings) -> float | None:
@@ -135,17 +128,6 @@ def _backup_problem(settings: Settings) -> str:
     with suppress(OSError):
         probe.unlink()
     return ""
-
-
-def _alert_problem(settings: Settings) -> str:
-    alerting = settings.monitoring.alerting
-    channels: Mapping[str, bool] = {
-        "webhook": alerting.webhook.enabled,
-        "telegram": alerting.telegram.enabled,
-        "email": alerting.email.enabled,
-    }
-    wanted = [name for name, enabled in channels.items() if enabled]
-    return f"{', '.join(wanted)} enabled, but this version writes alerts to the log only" if wanted else ""
 
 
 def _difference(bot: TradingBot) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts import cli
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from ml_engine.training_progress import Message, SymbolOutcome, TrainingFinished
 
 log = logging.getLogger("bnml.trainer")
+
+LOG_FILE = "trainer.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,14 @@ def prepare(arguments: argparse.Namespace) -> None:
 def load(arguments: argparse.Namespace) -> Settings:
     """Load the settings with the trainers' flags laid over them."""
     from bn_ml.config import load_settings
+    from bn_ml.env import Secrets, load_env
+    from monitoring.logger import add_log_file
 
     chosen = {"model.models_dir": arguments.models_dir, "data.paper_market_data_mode": arguments.market_data}
     overrides = {key: str(value) for key, value in chosen.items() if value is not None}
-    loaded = load_settings(arguments.config, overrides=overrides)
+    environ = load_env(Path.cwd())
+    loaded = load_settings(arguments.config, environ=environ, overrides=overrides)
+    add_log_file(loaded.settings.monitoring, secrets=Secrets.from_environ(environ).hidden(), file_name=LOG_FILE)
     for warning in loaded.warnings:
         log.warning("%s", warning)
     return loaded.settings

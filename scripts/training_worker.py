@@ -50,8 +50,8 @@ class TrainingWorker:
         self._settings = settings
         self._world = world
         self._enabled = enabled
-        trainer = supervisor or TrainingSupervisor(nice=settings.model.retraining.nice)
-        self._runs = TrainingRuns(settings, trainer, _flags(settings, world, config))
+        self.trainer = supervisor or TrainingSupervisor(nice=settings.model.retraining.nice)
+        self._runs = TrainingRuns(settings, self.trainer, _flags(settings, world, config))
         self._facts = RetrainingFacts(Path(settings.storage.sqlite_path), self._serving)
         self._bot: TradingBot | None = None
         self._status = TrainingStatus()

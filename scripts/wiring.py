@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from bn_ml.book_identity import switch_book
+from bn_ml.book_opening import open_book
 from bn_ml.clock import SimulatedClock
 from bn_ml.control import ProcessLock
 from bn_ml.domain.market import Symbol, from_ms
@@ -97,12 +100,18 @@ class TradingBot:
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What a command adds to the bot: background work and watchers of cycles and events."""
+    """What a command adds to the bot: background work, watchers of cycles and events, and the keepers of its loop.
+
+    `beat` is told the step the loop is at, at least once a second while it waits, but for a replay; `restarts_spent`
+    tells whether a worker is down for good.
+    """
 
     background: tuple[Background, ...] = ()
     watchers: tuple[CycleWatcher, ...] = ()
     observers: tuple[EventSink, ...] = ()
     symbols: tuple[Symbol, ...] = field(default=())
+    beat: Callable[[str], None] = lambda step: None
+    restarts_spent: Callable[[], bool] = lambda: False
 
 
 def open_bot(settings: Settings, world: World, extras: Extras, account: Account | None = None) -> TradingBot:
@@ -113,13 +122,21 @@ def open_bot(settings: Settings, world: World, extras: Extras, account: Account 
     account = account or PaperAccount()
     path = Path(settings.storage.sqlite_path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as undo:
+        lock = ProcessLock(path).acquire(world.clock.now())
+        undo.callback(lock.release)
+        store = _open_store(settings, world, account)
+        undo.callback(store.close)
+        bot = _joined(settings, world, extras, account, (lock, store))
+        undo.pop_all()
+    return bot
+
+
+def _joined(
+    settings: Settings, world: World, extras: Extras, account: Account, held: tuple[ProcessLock, StateStore]
+) -> TradingBot:
+    lock, store = held
     clock = world.clock
-    lock = ProcessLock(path).acquire(clock.now())
-    switched = switch_book(path, account.mode, account.name, clock.now())
-    if switched.archived:
-        log.warning("the book of another environment was archived to %s", switched.archived)
-    store = StateStore(path)
-    store.bind_book(account.mode, account.name, clock.now())
     prices = open_realtime_prices(settings, clock, world.source.name) if isinstance(world.source, RemoteVenue) else None
     market = BinanceDataManager(settings, world.source, clock=clock, board=prices.board if prices else None)
     exchange = account.open(settings, store, market, clock)
@@ -141,7 +158,7 @@ def open_bot(settings: Settings, world: World, extras: Extras, account: Account 
     if each_cycle:
         chores.append(Retention(store, settings.storage.retention_days))
     beside: list[CycleWatcher] = [watch.keep, *exports[:2], *_streams(prices, store, scanned), *extras.watchers]
-    own = Extras(background=(*chores, watch.chore, *extras.background), watchers=tuple(beside))
+    own = replace(extras, background=(*chores, watch.chore, *extras.background), watchers=tuple(beside))
     return TradingBot(
         settings=settings,
         world=world,
@@ -162,6 +179,20 @@ def open_bot(settings: Settings, world: World, extras: Extras, account: Account 
     )
 
 
+def _open_store(settings: Settings, world: World, account: Account) -> StateStore:
+    """Open the account's book, mended where it has to be; the book of a replay is begun anew at no loss."""
+    now = world.clock.now()
+    if not world.is_replay:
+        return open_book(settings.storage, account.mode, account.name, now)
+    path = Path(settings.storage.sqlite_path)
+    switched = switch_book(path, account.mode, account.name, now)
+    if switched.archived:
+        log.warning("the book of another environment was archived to %s", switched.archived)
+    store = StateStore(path)
+    store.bind_book(account.mode, account.name, now)
+    return store
+
+
 def _predictor(
     settings: Settings, bundles: BundleStore, engineer: FeatureEngineer, *, as_of: bool
 ) -> MLEnsemblePredictor:
@@ -176,13 +207,12 @@ def _predictor(
 
 
 def _streams(prices: RealtimePrices | None, store: StateStore, settings: Settings) -> tuple[CycleWatcher, ...]:
-    """Let prices stream in from here on, of what is held first; nothing without a stream."""
+    """Choose what is streamed once prices stream in, what is held first; nothing without a stream."""
     if prices is None:
         return ()
     benchmark = Symbol(settings.risk.circuit_breakers.volatility_benchmark_symbol)
     chooser = SymbolsToStream(prices, store.open_positions, (benchmark, *_named(settings)))
     chooser.renew()
-    prices.start()
     return (chooser,)
 
 
@@ -279,6 +309,7 @@ def _engine(desk: Desk, scanner: MultiPairScanner, world: World, account: Accoun
         data_source=source.name,
         clock_offset_s=partial(clock_offset_s, source, account),
         banned_until=partial(banned_until, source, account),
-        beat=(lambda step: None) if world.is_replay else LoopBeat(desk.store, desk.clock),
+        restarts_spent=extras.restarts_spent,
+        beat=(lambda step: None) if world.is_replay else LoopBeat(desk.store, desk.clock, extras.beat),
     )
     return TradingEngine(desk, parts)

@@ -24,10 +24,13 @@ def market_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _process_as_before() -> Iterator[None]:
-    """Give the process back as it was: log handlers, disabled logs, and the decimal context, which the library sets."""
+    """Give the process back as it was: log handlers and their filters, disabled logs, and the decimal context."""
     root = logging.getLogger()
     before, level, context = list(root.handlers), root.level, getcontext().copy()
+    filters = {handler: list(handler.filters) for handler in before}
     yield
+    for handler, kept in filters.items():
+        handler.filters[:] = kept
     for handler in list(root.handlers):
         if handler not in before and not type(handler).__module__.startswith("_pytest"):
             root.removeHandler(handler)

@@ -51,8 +51,7 @@ class AccountKeeper:
         self._cash = desk.store.ledger_balances().get(self.quote_asset, ZERO)
         kept = desk.store.get(BOOK)
         self._book = None if kept is None else from_plain(AccountBook, kept)
-        beat = desk.store.get(HEARTBEAT)
-        self.cycles = 0 if beat is None else from_plain(Heartbeat, beat).cycle
+        self.cycles = _last_cycle(desk.store.get(HEARTBEAT))
         since = desk.clock.now() - DAY
         closed = desk.store.closed_positions(since=since)
         self._recent = deque((item.closed_at or item.opened_at, item.realized_quote) for item in closed)
@@ -135,7 +134,7 @@ class AccountKeeper:
                 opened_positions=report.opened,
                 data=report.data(),
             )
-            store.put(HEARTBEAT, to_plain(Heartbeat(now, report.cycle, report.mode)), now)
+            store.put(HEARTBEAT, _beside(store.get(HEARTBEAT), Heartbeat(now, report.cycle, report.mode)), now)
             store.put("account_state", account_fields(report, self._opened_book(), self._win_rate(now)), now)
             if scan is not None:
                 rows = [item.as_dict() for item in (*scan.opportunities, *scan.refused)]
@@ -188,3 +187,16 @@ def _locked(record: IntentRecord) -> Decimal:
     if not rests or intent.limit_price is None:
         return ZERO
     return intent.limit_price * (intent.quantity - record.filled_quantity)
+
+
+def _last_cycle(kept: object) -> int:
+    """Give the number of the last cycle, 0 before the first one."""
+    if not isinstance(kept, Mapping) or "cycle" not in kept:
+        return 0
+    return from_plain(Heartbeat, {name: kept[name] for name in Heartbeat.__slots__}).cycle
+
+
+def _beside(kept: object, beat: Heartbeat) -> dict[str, object]:
+    """Give the heartbeat with what others keep beside it, the health of the workers."""
+    others = kept if isinstance(kept, Mapping) else {}
+    return {**others, **from_plain(dict[str, object], to_plain(beat))}

@@ -17,6 +17,7 @@ from trader.desk import Desk
 from trader.foreign import ForeignOrders, declare
 from trader.order_manager import OrderManager
 from trader.position_manager import dust
+from trader.restored_book import explain_halt, resume_when_equal
 from trader.tightening import tighten
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ class BookVerdict:
         """Tell how books and account stand and halt on an orphan order or an unexplained amount."""
         result = UNEXPLAINED if orphans or differences else WAITING if waiting else EQUAL
         is_news = self._is_news(result, orphans, differences, waiting)
+        if result == EQUAL:
+            resume_when_equal(self._desk, now)
         if not is_news and result != UNEXPLAINED:
             return
         with self._desk.store.transaction():
@@ -51,7 +54,9 @@ class BookVerdict:
                     self._tell(row, now)
                 self._desk.store.put(RECONCILIATION, {"at": iso(now), **self._told}, now)
             if result == UNEXPLAINED:
-                tighten(self._desk, ControlState.HALTED, _reason(orphans, differences), RECONCILIATION)
+                reason = _reason(orphans, differences)
+                tighten(self._desk, ControlState.HALTED, reason, RECONCILIATION)
+                explain_halt(self._desk, reason, now)
 
     def accept(self, now: datetime, differences: Sequence[Difference], *, waiting: bool) -> bool:
         """Take the present differences and orphans as known and not ours; False when some must wait for their turn.

@@ -81,10 +81,10 @@ def judged(facts: PreflightFacts, settings: Settings) -> tuple[Finding, ...]:
     """Judge every check; all of them are told, also after a failure."""
     return (
         _exchange(facts, settings),
-        _clock(facts),
-        *_rights(facts.rights),
+        clock_finding(facts),
+        *rights_findings(facts.rights),
         _capital(facts, settings),
-        *_symbols(facts, settings),
+        *symbol_findings(facts, settings),
         _models(facts),
         _problem("configuration", "", f"hash {facts.config_hash}"),
         _problem("database", facts.book_problem, "writable, intact, the book of this account"),
@@ -129,7 +129,8 @@ def _exchange(facts: PreflightFacts, settings: Settings) -> Finding:
     return Finding("exchange", Severity.OK, f"{host} answers")
 
 
-def _clock(facts: PreflightFacts) -> Finding:
+def clock_finding(facts: PreflightFacts) -> Finding:
+    """Judge how far the machine's clock is off the exchange's."""
     if facts.offset_s is None:
         return Finding(
             "clock", Severity.FAIL, "offset to the exchange unknown", "start again once the exchange answers"
@@ -140,7 +141,8 @@ def _clock(facts: PreflightFacts) -> Finding:
     return Finding("clock", Severity.OK, seen)
 
 
-def _rights(rights: KeyRights | None) -> Iterator[Finding]:
+def rights_findings(rights: KeyRights | None) -> Iterator[Finding]:
+    """Judge what the API key may do; None is an account that cannot be read."""
     if rights is None:
         yield Finding(
             "key rights", Severity.FAIL, "the account cannot be read with this key", "check key, secret, IP list"
@@ -177,7 +179,8 @@ def _capital(facts: PreflightFacts, settings: Settings) -> Finding:
     return Finding("capital", Severity.OK, seen)
 
 
-def _symbols(facts: PreflightFacts, settings: Settings) -> Iterator[Finding]:
+def symbol_findings(facts: PreflightFacts, settings: Settings) -> Iterator[Finding]:
+    """Judge whether the symbols are traded and whether the largest position allowed is large enough for each."""
     if not facts.symbols and settings.universe.discovery.enabled:
         yield Finding("universe", Severity.OK, "symbols come from universe.discovery")
         return

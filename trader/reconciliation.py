@@ -25,6 +25,7 @@ from trader.desk import Desk
 from trader.foreign import ForeignOrders
 from trader.order_manager import OrderManager
 from trader.protection import Protection, is_covered
+from trader.restored_book import end_strays, missing_since, symbols_bought
 from trader.tightening import tighten
 
 log = logging.getLogger(__name__)
@@ -90,8 +91,9 @@ class Reconciler:
         Raises `Transient` when the exchange cannot be read: the next call tries again.
         """
         clock = self._desk.clock
-        orphans = self._foreign.orphans(self._desk.exchange.open_orders(), clock.now())
-        differences = self._settled(self._compared())
+        orphans, differences = self._looked()
+        if orphans and not differences and not self._differs_since and end_strays(self._desk, orphans):
+            orphans, differences = self._looked()
         now = clock.now()
         waiting = bool(self._differs_since)
         if is_accepted(self._desk.store):
@@ -101,6 +103,11 @@ class Reconciler:
         waiting |= not self._protect_all(now)
         self._is_waiting = waiting
         self._due_at = now + (LOOK_AGAIN if waiting else CHECK_EVERY)
+
+    def _looked(self) -> tuple[tuple[str, ...], tuple[Difference, ...]]:
+        """Give our orders that no intent explains, and the differences that count."""
+        orphans = self._foreign.orphans(self._desk.exchange.open_orders(), self._desk.clock.now())
+        return orphans, self._settled(self._compared())
 
     def differences(self) -> dict[str, Decimal]:
         """Give exchange total minus ledger and declared foreign amount per asset, where it is not zero."""
@@ -151,16 +158,20 @@ class Reconciler:
         return tuple(sorted({*held, *(record.intent.symbol for record in recent)}))
 
     def _symbols_of(self, found: Sequence[Difference]) -> tuple[Symbol, ...]:
+        assets = [row.asset for row in found]
+        known = self._symbols(self._desk.clock.now())
+        # A restored book has not heard of what was bought after its backup.
+        more = symbols_bought(self._desk, assets) if missing_since(self._desk) else ()
         return tuple(
-            symbol
-            for symbol in self._symbols(self._desk.clock.now())
-            if any(touches(symbol, row.asset) for row in found)
+            symbol for symbol in dict.fromkeys((*known, *more)) if any(touches(symbol, asset) for asset in assets)
         )
 
     def _strange_trades(self, symbols: Sequence[Symbol]) -> dict[Symbol, tuple[Fill, ...]]:
         """Read the trades of symbols, book those of our orders that are missing, and give the others."""
         since = self._desk.clock.now() - TRADES_BACK
         oldest = [record.intent.created_at for record in self._orders.open_intents()]
+        restored = missing_since(self._desk)
+        oldest += [restored] if restored else []
         first = max(min([since, *oldest]), since - FARTHEST_BACK)
         return {symbol: self._orders.claim(self._desk.exchange.trades(symbol, first)) for symbol in symbols}
 

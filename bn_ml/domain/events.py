@@ -323,6 +323,35 @@ class DriftDetected(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BackupMade(Event):
+    """A backup was made and verified."""
+
+    backup_id: str
+    size_bytes: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BackupFailed(Event):
+    """A backup could not be made."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class BookRestored(Event):
+    """This book was put in place from a backup; what happened after `made_at` is not in it.
+
+    `newest` is the instant of its newest fact, None in an empty one; `cause` says who asked for it and why.
+    """
+
+    backup_id: str
+    made_at: datetime
+    newest: datetime | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class CycleFailed(Event):
     """An unexpected error ended a cycle without further entries."""
 

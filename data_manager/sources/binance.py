@@ -79,6 +79,11 @@ class BinanceSource:
         return cls(settings, clock, offset_ms=served - (sent + to_ms(clock.now())) // 2, weight=weight)
 
     @property
+    def weight(self) -> WeightMeter:
+        """The request weight it draws on, alone or together with orders."""
+        return self._reader.weight
+
+    @property
     def offset_ms(self) -> int:
         """The venue's clock minus ours, measured when connecting and whenever the rules are asked for."""
         return self._offset_ms

@@ -28,6 +28,14 @@ BROAD_EXCEPT_SITES = {
     "bn_ml/journal.py": "an observer that fails never disturbs the cycle",
     "trader/engine.py": "the cycle boundary",
     "monitoring/realtime_prices.py": "a thread main",
+    "monitoring/telegram_control.py": "a thread main",
+    "monitoring/alerter.py": "a thread main",
+    "monitoring/metrics_export.py": "a thread main",
+    "monitoring/measured_exchange.py": "an order's answer is not lost for a figure's sake",
+    "monitoring/supervisor.py": "a worker that fails to start or stop never stops the others",
+    "monitoring/thread_troubles.py": "what is told of a dying thread must not fail itself",
+    "bn_ml/backup_worker.py": "a thread main",
+    "scripts/doctor_findings.py": "the thread of a check: what breaks is a finding and hides no other",
     "scripts/cli.py": "the last line of a command: a message and an id instead of a traceback",
 }
 WALL_CLOCK = {"now", "utcnow", "today", "time", "sleep", "time_ns"}

@@ -113,6 +113,7 @@ class MoneyWorld:
         self.clock_offset_s: float | None = 0.0
         self.banned_until: datetime | None = None
         self.restarts_spent = False
+        self.beats: list[tuple[str, datetime]] = []
         self.faults.is_young = self._is_young
         self.bot = self._open()
 
@@ -255,6 +256,7 @@ class MoneyWorld:
             clock_offset_s=lambda: self.clock_offset_s,
             banned_until=lambda: self.banned_until,
             restarts_spent=lambda: self.restarts_spent,
+            beat=lambda step: self.beats.append((step, self.clock.now())),
         )
         engine = TradingEngine(desk, parts)
         return Bot(

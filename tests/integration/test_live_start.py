@@ -13,6 +13,7 @@ from bn_ml.clock import SystemClock
 from bn_ml.control import ProcessLock
 from bn_ml.domain.market import iso
 from bn_ml.state_store import StateStore
+from tests.fakes.alert_receivers import WebReceiver
 from tests.fakes.live_command import START, LiveDesk
 from tests.fakes.live_sandbox import restored, started
 from tests.fakes.sandbox_process import SandboxThread
@@ -46,7 +47,8 @@ def test_a_good_start_is_announced_and_runs_without_a_question(desk: LiveDesk) -
     assert done.code == 0, done.err
     assert "mode LIVE on sandbox:" in done.err
     assert "REAL ORDERS are sent; at most 100 USDC" in done.err
-    (line,) = [line for line in done.err.splitlines() if "CRITICAL" in line]
+    line, alert = [line for line in done.err.splitlines() if "CRITICAL" in line]
+    assert "live trading starts" in alert
     assert "LIVE TRADING starts account=SANDBOX, no real money capital=100.00 USDC" in line
     (event,) = desk.events("LiveStarted")
     assert event["account"].startswith("sandbox:")
@@ -246,17 +248,31 @@ def test_a_full_disk_is_refused(desk: LiveDesk) -> None:
     assert (done.code, done.failures()) == (3, ["disk"])
 
 
-def test_a_channel_this_version_cannot_use_is_told(desk: LiveDesk) -> None:
+def with_webhook(desk: LiveDesk) -> None:
     desk.configure(
         monitoring={
             "logs_dir": str(desk.folder / "logs"),
             "metrics_dir": str(desk.folder / "metrics"),
-            "alerting": {"webhook": {"enabled": True}},
+            "alerting": {"webhook": {"enabled": True}, "timeout_sec": 1},
         }
     )
-    done = desk.bot(environ={"BNML_ALERT_WEBHOOK_URL": "https://alerts.example.org/x"})
+
+
+def test_a_channel_that_takes_the_test_message_is_told(desk: LiveDesk) -> None:
+    with_webhook(desk)
+    with WebReceiver() as receiver:
+        done = desk.bot(environ={"BNML_ALERT_WEBHOOK_URL": receiver.url})
+        assert done.code == 0, done.err
+        assert any("test message" in post.text for post in receiver.posts)
+        assert any("CRITICAL live trading starts" in post.text for post in receiver.posts)
+    assert "OK   alerts: test sent by webhook" in done.err
+
+
+def test_a_channel_that_does_not_take_the_test_message_is_told_and_refuses_nothing(desk: LiveDesk) -> None:
+    with_webhook(desk)
+    done = desk.bot(environ={"BNML_ALERT_WEBHOOK_URL": "http://127.0.0.1:9/x"})
     assert done.code == 0, done.err
-    assert "WARN alerts: webhook enabled, but this version writes alerts to the log only" in done.err
+    assert "WARN alerts: webhook: " in done.err
 
 
 def test_an_answer_that_is_no_answer_about_the_rights_is_no_permission(desk: LiveDesk, sandbox: SandboxThread) -> None:

@@ -335,7 +335,8 @@ def test_a_handshake_without_an_answer_is_given_up(server: StreamServer, start_p
 
 def stopped_after_s(prices: RealtimePrices) -> float:
     began = time.monotonic()
-    assert prices.stop()
+    prices.stop()
+    assert not prices.is_alive()
     return time.monotonic() - began
 
 
@@ -363,7 +364,8 @@ def test_a_stream_that_was_never_started_can_be_stopped() -> None:
     settings = Settings.from_mapping({"exchange": {"base_url": "http://127.0.0.1:1", "ws_url": "ws://127.0.0.1:1"}})
     prices = open_realtime_prices(settings, SystemClock(), "binance_sandbox")
     assert prices is not None
-    assert prices.stop()
+    prices.stop()
+    assert not prices.is_alive()
 
 
 def test_a_flood_slows_no_read_and_no_change_of_symbols(server: StreamServer, start_prices: StartPrices) -> None:

@@ -125,6 +125,7 @@ def test_absent_file_is_not_loose(tmp_path: Path) -> None:
         ("Authorization: Bearer abc.def", "Authorization: Bearer ***"),
         ("https://user:pw@host.example/x", "https://user:***@host.example/x"),
         ("p%40ss%2Fword in a url", "*** in a url"),
+        ("written to configs/bot.yaml, then state/bot.db", "written to configs/bot.yaml, then state/bot.db"),
         ("nothing to hide at /robots and 12:30:00", "nothing to hide at /robots and 12:30:00"),
     ],
 )

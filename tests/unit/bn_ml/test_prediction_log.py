@@ -94,7 +94,8 @@ def test_old_rows_go_and_rows_at_the_limit_stay(kept: PredictionLog) -> None:
         at = AT + bar * timedelta(minutes=15)
         kept.record(a_report(a_signal(at=at), a_signal(ETH, at=at)))
     kept.settle([OutcomeRecord(BTC, to_ms(AT), 3, 2, 0.004)])
-    assert kept.prune(to_ms(AT) + BAR_MS) == 3
+    # Two predictions, one outcome, and what the first scan of each symbol came to.
+    assert kept.prune(to_ms(AT) + BAR_MS) == 5
     assert (count(kept), count(kept, ETH), kept.outcomes(BTC, 0, EVER)) == (2, 2, ())
 
 

@@ -197,3 +197,16 @@ def test_waiting_for_weight_ends_when_told_to_stop() -> None:
 )
 def test_how_long_to_stay_away_is_read_within_reason(header: str, seconds: float) -> None:
     assert retry_after_s(header) == seconds
+
+
+def test_every_request_and_every_wait_for_weight_is_a_sign_of_life() -> None:
+    clock = SimulatedClock(START)
+    meter = WeightMeter(clock, 0.7, limit=100)
+    meter.spend(70)
+    seen = meter.asked
+    meter.spend(1)
+    assert (seen, meter.asked) == (1, 3)
+    meter.ban(clock.now() + timedelta(hours=1))
+    with pytest.raises(Unreachable):
+        meter.spend_on_orders(1, patience=timedelta(seconds=1))
+    assert meter.asked == 4

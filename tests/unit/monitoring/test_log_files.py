@@ -6,13 +6,14 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from bn_ml.redaction import Redactor
 from bn_ml.settings import MonitoringSettings
-from monitoring.logger import JsonLines, configure_logging
+from monitoring.logger import JsonLines, SteadyFile, add_log_file, configure_logging
 
 SECRET = "s3cr3t/with+signs"
 log = logging.getLogger("tests.logs")
@@ -153,3 +154,44 @@ def test_http_libraries_stay_quiet(tmp_path: Path) -> None:
     path = configure_logging(MonitoringSettings(logs_dir=tmp_path), "DEBUG")
     logging.getLogger("urllib3.connectionpool").info("GET /api?signature=abc")
     assert not any("urllib3" in line for line in lines(path))
+
+
+def test_a_full_disk_costs_lines_is_told_once_and_raised_to_nobody(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bnml.log").symlink_to("/dev/full")
+    configure_logging(MonitoringSettings(logs_dir=tmp_path), "INFO", secrets=[SECRET])
+    for number in range(20):
+        log.info("line %s of %s", number, SECRET)
+    said = capsys.readouterr().err
+    assert said.count("the log file bnml.log cannot be written: No space left on device") == 1
+    assert said.count("INFO tests.logs line") == 20
+    assert "Traceback" not in said
+    assert "s3cr3t" not in said
+
+
+def test_a_disk_with_room_again_is_written_to_and_a_new_trouble_is_told_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = configure_logging(MonitoringSettings(logs_dir=tmp_path), "INFO")
+    (handler,) = (item for item in logging.getLogger().handlers if isinstance(item, SteadyFile))
+    good = handler.stream
+    for _ in range(2):
+        handler.stream = Path("/dev/full").open("a", encoding="utf-8")  # noqa: SIM115 - the handler closes it
+        log.info("lost")
+        with suppress(OSError):
+            handler.stream.close()
+        handler.stream = good
+        log.info("kept")
+    assert [line.rpartition(" ")[2] for line in lines(path)] == ["kept", "kept"]
+    assert capsys.readouterr().err.count("cannot be written") == 2
+
+
+def test_a_further_file_takes_the_place_of_an_earlier_one_and_holds_no_secret(tmp_path: Path) -> None:
+    settings = MonitoringSettings(logs_dir=tmp_path)
+    for name in ("one.log", "trainer.log"):
+        path = add_log_file(settings, secrets=[SECRET], file_name=name)
+    log.warning("trained with %s", SECRET)
+    (line,) = lines(path)
+    assert line.endswith("WARNING tests.logs trained with ***")
+    assert lines(tmp_path / "one.log") == []
