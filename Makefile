@@ -6,6 +6,7 @@
 # make eval-ml    the scoreboard of learning: made worlds and recorded bars (40 minutes on two cores)
 # make verify-replay   months of recorded bars through the real bot, checked
 # make evidence   half a year of recorded bars, retrained weekly, twice: figures, hashes, time (hours on two cores)
+# make soak       2,000 cycles of the paper bot beside hanging sinks, trainers and streams (12 minutes; ARGS="--hours 2")
 # make sim        3,000 seeded fault schedules and every planted bug (8 minutes on two cores)
 # make rehearse   ten minutes of live trading against the sandbox, judged
 # make coverage   branch coverage of the money path (4 minutes)
@@ -21,7 +22,7 @@ READY := $(VENV)/.ready
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: paper test lint check bench eval-ml verify-replay evidence sim rehearse coverage mutants lock clean install
+.PHONY: paper test lint check bench eval-ml verify-replay evidence soak sim rehearse coverage mutants lock clean install
 
 install: $(READY)
 
@@ -58,6 +59,9 @@ verify-replay: $(READY)
 
 evidence: $(READY)
 	$(BIN)/python -m benchmarks.evidence $(ARGS)
+
+soak: $(READY)
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 sim: $(READY)
 	$(BIN)/python -m tests.sim --schedules 3000 --json $(ARGS)
