@@ -212,9 +212,16 @@ class OrderManager:
         return frozenset(item.intent.symbol for item in self.open_intents() if item.state in doubtful)
 
     def next_deadline(self, now: datetime) -> datetime | None:
-        """Give when the next order in doubt can no longer be accepted: an answer of absence counts from then on."""
-        deadlines = (item.deadline for item in self.open_intents() if item.state is not IntentState.OPEN)
-        return min((deadline for deadline in deadlines if deadline >= now), default=None)
+        """Give when the next order in doubt can no longer be accepted: an answer of absence counts from then on.
+
+        Of a list that is when its later leg cannot be any more: nothing is known of either before.
+        """
+        latest: dict[str, datetime] = {}
+        for item in self.open_intents():
+            if item.state is not IntentState.OPEN:
+                name = item.intent.list_id or item.intent.client_id
+                latest[name] = max(item.deadline, latest.get(name, item.deadline))
+        return min((deadline for deadline in latest.values() if deadline >= now), default=None)
 
     def open_of(self, position_id: str) -> tuple[IntentRecord, ...]:
         """Give the unfinished orders of one position, oldest first."""

@@ -43,6 +43,21 @@ def test_a_stop_that_never_arrived_is_placed_again_the_instant_nobody_can_accept
     assert world.covered()
 
 
+def test_both_legs_of_a_list_are_awaited(tmp_path: Path) -> None:
+    world = order_world(tmp_path)
+    entry = world.bought()
+    first = world.a_sale(entry, "1", Purpose.STOP, list_id="bnml-list")
+    later = replace(
+        world.a_sale(entry, "1", Purpose.TARGET, list_id="bnml-list"),
+        created_at=first.created_at + timedelta(milliseconds=4),
+    )
+    world.orders.commit(later, first)
+    records = world.orders.open_of(entry.position_id)
+    assert len({item.deadline for item in records}) == 2
+    assert world.orders.next_deadline(world.clock.now()) == max(item.deadline for item in records)
+    world.store.close()
+
+
 def test_without_doubt_the_loop_glances_once_a_second(world: MoneyWorld) -> None:
     world.buy(AAA)
     assert world.bot.orders.next_deadline(world.clock.now()) is None
