@@ -62,6 +62,8 @@ def replay(config: str) -> Figures:
     started = time.process_time()
     world = open_world(settings, "replay", threading.Event())
     bot = open_bot(settings, world, Extras())
+    # As a backtest does.
+    bot.store.session.execute("PRAGMA synchronous = OFF")
     opened = time.process_time()
 
     def done() -> bool:
