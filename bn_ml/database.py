@@ -12,6 +12,8 @@ from bn_ml.schema import MIGRATIONS, checked_version
 
 Parameter = str | int | float | None
 BUSY_TIMEOUT_MS = 5000
+CACHE_KIB = 512
+"""How much of a database is kept in memory: what the loop asks for fits, and weeks of growth do not show."""
 
 _FIXES = (
     ("file is not a database", "it is no SQLite file: move it away or restore a backup (bnml-doctor backups list)"),
@@ -47,6 +49,7 @@ def reading(path: str | Path) -> Iterator[sqlite3.Connection]:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA query_only = ON")
             connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             connection.execute("BEGIN")
             version = checked_version(connection, file)
             if version != MIGRATIONS[-1].version:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bn_ml.crash_points import crash_point
-from bn_ml.database import BUSY_TIMEOUT_MS, Parameter, naming
+from bn_ml.database import BUSY_TIMEOUT_MS, CACHE_KIB, Parameter, naming
 from bn_ml.disk_reserve import DiskReserve
 from bn_ml.errors import StateError
 from bn_ml.schema import Migration, checked_version, migrate
@@ -121,6 +121,7 @@ class Session:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StateError(f"{self.path}: the file system offers no write-ahead log ({mode}); use a local disk")

@@ -14,6 +14,7 @@ Row = Sequence[str | int | float | None]
 Batch = tuple[str, Sequence[Row]]
 
 WAIT_S = 0.05
+CACHE_KIB = 256
 TABLES = ("predictions", "outcomes", "refusals")
 _LEFTOVERS = ("-wal", "-shm", "-journal")
 _PASSING = ("locked", "full", "readonly", "unable to open", "disk I/O")
@@ -116,6 +117,7 @@ class TelemetryFile:
         self._connection = connection = sqlite3.connect(self.path, timeout=WAIT_S, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = OFF")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         with connection:
             for statement in _SCHEMA:
                 connection.execute(statement)

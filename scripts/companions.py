@@ -51,7 +51,7 @@ RECENT_ALERTS = "recent_alerts"
 class Surroundings:
     """What a bot lives in: settings, world, account, environment variables, and the folder of its logs.
 
-    `with_backups` is off for a bot that ends after one cycle.
+    `with_backups` is off for a bot that ends after one cycle; entries go on without the `spare` workers.
     """
 
     settings: Settings
@@ -60,6 +60,7 @@ class Surroundings:
     environ: Mapping[str, str]
     logs: Path
     with_backups: bool = True
+    spare: tuple[Worker, ...] = ()
 
 
 class NoCompanions:
@@ -132,6 +133,7 @@ class Companions:
         self._cycled_s = float("-inf")
         self._longest_cycle_s = 2.0 * settings.scanner.scan_interval_sec + STALL_AFTER_S
         self._workers = tuple(self._own_workers(around, secrets, book))
+        self._spare = around.spare
         self._trainer: TrainingSupervisor | None = None
         self._records: list[Background] = []
         self._is_told_started = False
@@ -196,6 +198,8 @@ class Companions:
             self._supervision.watchdog.heed(lambda: weight.asked)
         for worker in (*self._workers, *((bot.prices,) if bot.prices is not None else ()), TrainingHealth(trainer)):
             self._supervision.take(worker)
+        for worker in self._spare:
+            self._supervision.take(worker, needed=False)
         self._records = [self._supervision, RecentAlerts(self.alerter, bot.store)]
         if self._backups is not None:
             self._records.append(BackupRecords(bot.store, self._backups))
