@@ -69,6 +69,7 @@ VARIABLES = (
     Variable("BNML_FALLBACK_LOGS_DIR", "", "folder of logs when the configured one cannot be written"),
     Variable("BNML_SIGNING_KEY_FILE", "", "file of the key the trainer signs bundles with"),
     Variable("BNML_UPLOAD_URL", "", "address the training archive is uploaded to", secret=True),
+    Variable("BNML_ARCHIVE_URL", "", "address the uploaded archive is fetched from, where it is another", secret=True),
     Variable("CLOUDFLARED_URL", "", "local address the tunnel publishes; empty is no tunnel"),
     Variable("GRAFANA_ADMIN_PASSWORD", "", "required by the grafana service"),
 )

@@ -38,12 +38,9 @@ IDLE_KEYS: Mapping[str, str] = {
     "data.replay_speed": "a replay runs as fast as it can",
     "scanner.ohlcv_limit": "as many bars are fetched as the features need",
     "scanner.workers": "symbols are scanned one after another",
+    "monitoring.dashboard.live_market_enabled": "prices shown are those of the last cycle",
     "model.multi_timeframe.max_bars_per_timeframe": "each row is computed on min_bars_per_timeframe bars",
-    "model_sync.": "no bundles are exchanged between machines",
-    "monitoring.dashboard.": "no dashboard is started",
-    "public_api.": "there is no HTTP interface to start",
 }
-_ALREADY_SO: Mapping[str, object] = {"monitoring.dashboard.auto_launch": False}
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -108,7 +105,7 @@ def _without_effect(settings: SettingsTree) -> Iterator[str]:
     defaults[benchmark] = f"BTC/{settings.base_quote}"
     for name, value in _values(settings):
         reason = idle_reason(name)
-        asked = value != defaults[name] and not (name in _ALREADY_SO and value == _ALREADY_SO[name])
+        asked = value != defaults[name]
         if reason and asked:
             yield f"{name}: {json.dumps(plain_value(value))} has no effect in this version: {reason}"
 

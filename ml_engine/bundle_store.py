@@ -169,6 +169,15 @@ class BundleStore:
         self._highest[symbol] = version
         return saved
 
+    def examine(self, directory: Path) -> ModelBundle:
+        """Verify a bundle directory from elsewhere; it is not put in service. Raises `ModelError` like `load`."""
+        files = read_verified(directory, self._trust())
+        try:
+            symbol = Symbol(files.manifest.symbol)
+        except ValueError as error:
+            raise ModelError(f"{directory.name}: {error}", reason="bundle_refused") from error
+        return self._checked(symbol, files)
+
     def install(self, directory: Path) -> ModelBundle:
         """Verify a bundle directory from elsewhere and put it in service under its own, newer, version."""
         files = read_verified(directory, self._trust(), keep_all=True)

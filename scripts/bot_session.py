@@ -25,6 +25,7 @@ from scripts import cli
 from scripts.accounts import LiveAccount, PaperAccount, open_live_account
 from scripts.bot_banner import banner, summary
 from scripts.companions import Companions, NoCompanions, Surroundings, open_companions
+from scripts.dashboard_child import DashboardChild, DashboardFlags, dashboard_plan
 from scripts.live_start import LiveStart
 from scripts.memory_arenas import share_one_heap
 from scripts.replay_progress import ReplayProgress
@@ -91,6 +92,7 @@ def _trade(session: Session, world: World, account: LiveAccount | None = None) -
             session.environ,
             session.logs,
             with_backups=not arguments.once,
+            spare=_dashboards(session),
         )
     )
     trains = _trains(arguments, session.loaded, world)
@@ -105,6 +107,19 @@ def _trade(session: Session, world: World, account: LiveAccount | None = None) -
                 worker.stop()
     finally:
         bot.close()
+
+
+def _dashboards(session: Session) -> tuple[DashboardChild, ...]:
+    """Give the dashboard to start with the bot, nothing for one cycle alone or when it is not wanted."""
+    arguments = session.arguments
+    if arguments.once:
+        return ()
+    flags = DashboardFlags(
+        off=arguments.no_dashboard, port=arguments.dashboard_port, address=arguments.dashboard_address
+    )
+    config = str(arguments.config or "")
+    plan = dashboard_plan(session.loaded.settings, flags, session.environ, config=config, logs=session.logs)
+    return () if plan is None else (DashboardChild(plan),)
 
 
 def _opened(session: Session, world: World, beside: Companions | NoCompanions, worker: TrainingWorker) -> TradingBot:

@@ -1,4 +1,4 @@
-"""Write the files generated from the settings models, or check that they are up to date."""
+"""Write the files generated from the settings models and the reason codes, or check that they are up to date."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ ROOT = Path(__file__).resolve().parents[1]
 def generated() -> Mapping[Path, str]:
     """Give the text of every generated file by its path below the repository root."""
     from bn_ml.settings_reference import bot_yaml, configuration_md, env_example
+    from scripts.reason_words import reason_codes_md
 
     return {
         Path("configs/bot.yaml"): bot_yaml(),
         Path(".env.example"): env_example(),
         Path("docs/configuration.md"): configuration_md(),
+        Path("docs/reason_codes.md"): reason_codes_md(),
     }
 
 

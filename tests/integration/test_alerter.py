@@ -278,7 +278,9 @@ def test_a_file_that_cannot_be_written_loses_no_alert_of_this_run(
 def test_the_digest_is_sent_at_its_time_also_on_a_quiet_day(tmp_path: Path) -> None:
     clock = ScaledClock(CLOCK.now().replace(hour=6, minute=58, second=0), 600)
     with WebReceiver() as receiver:
-        alerter = an_alerter(tmp_path, {"alert_webhook_url": receiver.url}, clock=clock, **webhook_settings())
+        alerter = an_alerter(
+            tmp_path, {"alert_webhook_url": receiver.url}, clock=clock, watches=True, **webhook_settings()
+        )
         alerter.digest_notes = lambda: ("tradable 3/7",)
         with running(alerter):
             alerter.emit(CycleFinished(clock.now(), 1, Decimal("1003.42"), 0, 0, 0))

@@ -30,7 +30,7 @@ def _config(folder: Path, extra: str = "") -> Path:
     path = folder / "bot.yaml"
     path.write_text(
         f"storage: {{sqlite_path: {folder}/state/bn_ml.db}}\n"
-        f"monitoring: {{logs_dir: {folder}/logs, metrics_dir: {folder}/metrics}}\n"
+        f"monitoring: {{logs_dir: {folder}/logs, metrics_dir: {folder}/metrics, dashboard: {{auto_launch: false}}}}\n"
         f"model: {{models_dir: {folder}/models}}\n{extra}",
         encoding="utf-8",
     )

@@ -41,7 +41,7 @@ monitoring:
     email: {enabled: true, from: bot@example.org, to: [desk@example.org], use_tls: false}
 """
 COMMANDS = (
-    ("run_bot", "--paper", "--market-data", "synthetic", "--max-cycles", "3", "--log-level", "DEBUG"),
+    ("run_bot", "--paper", "--market-data", "synthetic", "--max-cycles", "3", "--no-dashboard", "--log-level", "DEBUG"),
     ("doctor", "check", "--json"),
     ("doctor", "config", "--json"),
     ("doctor", "backups", "create", "--json"),

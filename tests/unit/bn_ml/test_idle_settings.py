@@ -30,11 +30,7 @@ CHANGES = {
     "scanner.ohlcv_limit": 600,
     "scanner.workers": 4,
     "model.multi_timeframe.max_bars_per_timeframe": 700,
-    "model_sync.enabled": True,
-    "model_sync.publisher.schedule": "01:00",
-    "model_sync.runpod.enabled": True,
-    "monitoring.dashboard.port": 8502,
-    "public_api.port": 8001,
+    "monitoring.dashboard.live_market_enabled": False,
 }
 ALREADY_SO = (
     "monitoring.realtime_prices.enabled",
