@@ -148,6 +148,12 @@ def _tuning(_: Path) -> list[Result]:
     return bench_tuning.measure()
 
 
+def _api(folder: Path) -> list[Result]:
+    from benchmarks import bench_api
+
+    return bench_api.measure(folder)
+
+
 SECTIONS: Mapping[str, Section] = {
     "features": _features,
     "inference": _inference,
@@ -158,6 +164,7 @@ SECTIONS: Mapping[str, Section] = {
     "replay": _replay,
     "tuning": _tuning,
     "training_load": _training_load,
+    "api": _api,
 }
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ LOOK_EVERY_S = 1.0
 USAGE = 2
 
 
-def main(arguments: Sequence[str]) -> int:
+def serve(arguments: Sequence[str]) -> int:
     """Run until told to end, or until the parent has ended; gives the exit code."""
     if len(arguments) < 2 or not arguments[0].isdigit():
         print("usage: python -m scripts.dashboard_process PARENT_PID STREAMLIT_ARGUMENT...", file=sys.stderr)
@@ -37,4 +37,4 @@ def _end_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(serve(sys.argv[1:]))

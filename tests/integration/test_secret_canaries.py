@@ -41,7 +41,7 @@ monitoring:
     email: {enabled: true, from: bot@example.org, to: [desk@example.org], use_tls: false}
 """
 COMMANDS = (
-    ("run_bot", "--paper", "--market-data", "synthetic", "--max-cycles", "3", "--no-dashboard", "--log-level", "DEBUG"),
+    ("run_bot", "--paper", "--market-data", "synthetic", "--max-cycles", "2", "--no-dashboard", "--log-level", "DEBUG"),
     ("doctor", "check", "--json"),
     ("doctor", "config", "--json"),
     ("doctor", "backups", "create", "--json"),
@@ -75,7 +75,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 def test_the_commands_really_ran_and_their_channels_really_failed(said: dict[str, bytes]) -> None:
     bot = said["0 run_bot"]
-    assert bot.count(b"funnel scanned=7") == 3
+    assert bot.count(b"funnel scanned=7") == 2
     assert b"bot started" in bot
     assert any(name.endswith("bn_ml.db") for name in said)
     assert b"webhook" in said["artifacts/state/alerts.db"] + bot + b"".join(said.values())
